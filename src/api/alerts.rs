@@ -2,27 +2,23 @@
 
 use std::time::Duration;
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::{StatusCode, header},
-    web,
-};
+use actix_web::{HttpResponse, http::StatusCode, web};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use utoipa::{IntoParams, ToSchema};
 
-use super::openapi::{alerts as shapes, params};
 use crate::web::{
     authorized::{Authorized, Requirement},
     body::Body,
     caller::Caller,
-    precondition,
+    json_response::JsonResponse,
+    parameters::{IfMatch, IfNoneMatch},
     problem::Problem,
-    query::Params,
+    typed_query::PageSize,
     versioned::Versioned,
 };
 use tricast_auth::Permission;
 use tricast_core::{counters::Limit, protocol::error::Code};
-use tricast_domain::alerts::{Alert, AlertError, Filter, NewRule, Rule, Severity};
+use tricast_domain::alerts::{Alert, AlertError, Filter, NewRule, Page, Rule, Severity};
 
 /// Callers that may read alerts and rules.
 pub struct ReadAlerts;
@@ -47,12 +43,6 @@ impl Requirement for AcknowledgeAlerts {
     const CHANGES_STORE: bool = true;
 }
 
-/// Most alerts on a page.
-const MAX_PAGE: usize = 200;
-
-/// Alerts on a page without `limit`.
-const PAGE: usize = 50;
-
 impl From<AlertError> for Problem {
     fn from(error: AlertError) -> Self {
         let detail = error.to_string();
@@ -70,8 +60,29 @@ impl From<AlertError> for Problem {
     }
 }
 
+/// Query of the list of alerts.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct AlertQuery {
+    /// Only alerts in this state. Default: all.
+    #[param(inline)]
+    status: Option<Status>,
+    /// Only alerts of this severity.
+    severity: Option<Severity>,
+    /// Only alerts of the rule with this ID.
+    #[param(example = "slow")]
+    rule: Option<String>,
+    /// Alerts on a page, 1 to 200. Default 50; values out of range are clamped.
+    #[serde(default)]
+    #[param(inline)]
+    limit: PageSize,
+    /// Start after this alert: `next` of the previous page.
+    #[param(pattern = "^alt-[0-9a-f]{20}$", example = "alt-0190b6a1f0c85d1e9a3f")]
+    after: Option<String>,
+}
+
 /// Filter of alerts by state.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Status {
     Open,
@@ -86,29 +97,26 @@ enum Status {
     tag = "Alerts",
     operation_id = "getAlerts",
     summary = "List alerts",
-    params(params::Alerts),
+    description = "The newest first. Needs the permission `read:alerts`; alerts on figures of orders also need `read:orders`, \
+        and are left out without it.",
+    params(AlertQuery),
     responses(
-        (status = 200, description = "One page", body = shapes::AlertPage),
+        (status = 200, description = "A page of alerts", body = Page),
         (status = 422, description = "`after` is not the ID of an alert"),
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
-pub async fn list(request: HttpRequest, access: Authorized<ReadAlerts>) -> Result<HttpResponse, Problem> {
-    let params = Params::read(&request, &["status", "severity", "rule", "limit", "after"])?;
-    let open = match params.word("status")? {
+pub async fn list(access: Authorized<ReadAlerts>) -> Result<JsonResponse<Page>, Problem> {
+    let AlertQuery { status, severity, rule, limit, after } = access.query()?;
+    let open = match status {
         Some(Status::Open) => Some(true),
         Some(Status::Resolved) => Some(false),
         Some(Status::All) | None => None,
     };
-    let limit = params.number("limit")?.unwrap_or(PAGE).clamp(1, MAX_PAGE);
-    let severity = params.word::<Severity>("severity")?;
-    let (rule, after) = (params.one("rule")?.map(str::to_owned), params.one("after")?.map(str::to_owned));
-    let page = access.caller.tenant.alerts.list(Filter { open, severity, rule }, limit, after).await?;
+    let mut page = access.caller.tenant.alerts.list(Filter { open, severity, rule }, limit.0, after).await?;
     // The filter may shorten the page; `next` follows the unfiltered one.
-    let identity = &access.caller.identity;
-    let alerts: Vec<_> =
-        page.alerts.into_iter().filter(|alert| tricast_auth::may_read_alert(identity, &alert.metric)).collect();
-    Ok(no_cache(json!({"alerts": alerts, "next": page.next})))
+    page.alerts.retain(|alert| tricast_auth::may_read_alert(&access.caller.identity, &alert.metric));
+    Ok(JsonResponse::no_cache(page))
 }
 
 /// Handles `GET /api/alerts/{id}`: returns one alert.
@@ -118,14 +126,14 @@ pub async fn list(request: HttpRequest, access: Authorized<ReadAlerts>) -> Resul
     tag = "Alerts",
     operation_id = "getAlert",
     summary = "Get an alert",
-    params(("id" = String, Path, description = "Its id", example = "alt-0190b6a1f0c85d1e9a3f")),
+    params(("id" = String, Path, description = "ID of the alert", example = "alt-0190b6a1f0c85d1e9a3f")),
     responses(
-        (status = 200, description = "The alert", body = shapes::Alert),
+        (status = 200, description = "The alert", body = Alert),
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
-pub async fn get(id: web::Path<String>, access: Authorized<ReadAlerts>) -> Result<HttpResponse, Problem> {
-    Ok(no_cache(find(&access, &id).await?))
+pub async fn get(id: web::Path<String>, access: Authorized<ReadAlerts>) -> Result<JsonResponse<Alert>, Problem> {
+    Ok(JsonResponse::no_cache(find(&access, &id).await?))
 }
 
 /// Handles `POST /api/alerts/{id}/acknowledge`: returns the alert. The first acknowledgement stays.
@@ -135,21 +143,27 @@ pub async fn get(id: web::Path<String>, access: Authorized<ReadAlerts>) -> Resul
     tag = "Alerts",
     operation_id = "acknowledgeAlert",
     summary = "Acknowledge an alert",
-    description = "Needs `read:alerts` and `write:dashboards`. The first user stays in `acknowledgedBy`; a repetition \
-        changes nothing. A body is ignored.",
-    params(("id" = String, Path, description = "Its id", example = "alt-0190b6a1f0c85d1e9a3f")),
+    description = "Needs the permissions `read:alerts` and `write:dashboards`. The first user stays in `acknowledgedBy`; a \
+        repetition changes nothing. A body is ignored.",
+    params(("id" = String, Path, description = "ID of the alert", example = "alt-0190b6a1f0c85d1e9a3f")),
     responses(
-        (status = 200, description = "The alert as it is now", body = shapes::Alert),
+        (status = 200, description = "The alert with the acknowledgement", body = Alert),
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
 pub async fn acknowledge(
     id: web::Path<String>,
     access: Authorized<AcknowledgeAlerts>,
-) -> Result<HttpResponse, Problem> {
+) -> Result<JsonResponse<Alert>, Problem> {
     find(&access, &id).await?;
     let Caller { identity, tenant, .. } = &access.caller;
-    Ok(no_cache(tenant.alerts.acknowledge(&id, &identity.user).await?))
+    Ok(JsonResponse::no_cache(tenant.alerts.acknowledge(&id, &identity.user).await?))
+}
+
+/// All rules, ordered by ID.
+#[derive(Serialize, ToSchema)]
+pub struct RuleList {
+    rules: Vec<Rule>,
 }
 
 /// Handles `GET /api/alerts/rules`: returns `{rules}`, ordered by ID.
@@ -160,28 +174,28 @@ pub async fn acknowledge(
     operation_id = "getAlertRules",
     summary = "List rules",
     responses(
-        (status = 200, description = "All rules, by id", body = shapes::RuleList),
+        (status = 200, description = "All rules, ordered by ID", body = RuleList),
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
-pub async fn rules(access: Authorized<ReadAlerts>) -> Result<HttpResponse, Problem> {
+pub async fn rules(access: Authorized<ReadAlerts>) -> Result<JsonResponse<RuleList>, Problem> {
     let rules = access.caller.tenant.alerts.rules().await?;
-    Ok(no_cache(json!({"rules": rules})))
+    Ok(JsonResponse::no_cache(RuleList { rules }))
 }
 
-/// Handles `POST /api/alerts/rules`: 201 with the rule.
+/// Handles `POST /api/alerts/rules`: creates a rule; 201 with the rule.
 #[utoipa::path(
     post,
     path = "/api/alerts/rules",
     tag = "Alerts",
     operation_id = "createAlertRule",
     summary = "Create a rule",
-    description = "Needs `admin`.",
-    request_body = shapes::NewRule,
+    description = "Needs the permission `admin`.",
+    request_body = NewRule,
     responses(
-        (status = 201, description = "The rule", body = shapes::Rule, headers(
-            ("Location" = String, description = "Its path"),
-            ("ETag" = String, description = "For `If-Match`"),
+        (status = 201, description = "The rule", body = Rule, headers(
+            ("Location" = String, description = "Path of the rule"),
+            ("ETag" = String, description = "Tag of this version, for `If-Match`"),
         )),
         (status = 409, description = "The ID is taken"),
         (status = 422, description = "A value is not valid"),
@@ -200,9 +214,9 @@ pub async fn create_rule(access: Authorized<WriteRules>, body: Body) -> Result<V
     tag = "Alerts",
     operation_id = "getAlertRule",
     summary = "Get a rule",
-    params(("id" = String, Path, description = "Its id", example = "slow"), params::Conditional),
+    params(("id" = String, Path, description = "ID of the rule", example = "slow"), IfNoneMatch),
     responses(
-        (status = 200, description = "The rule", body = shapes::Rule),
+        (status = 200, description = "The rule", body = Rule),
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
@@ -218,43 +232,39 @@ pub async fn rule(id: web::Path<String>, access: Authorized<ReadAlerts>) -> Resu
     tag = "Alerts",
     operation_id = "replaceAlertRule",
     summary = "Replace a rule",
-    description = "Needs `admin`. An open alert stays if the rule watches the same field for the same condition as before, \
+    description = "Needs the permission `admin`. An open alert stays if the rule watches the same field for the same condition as before, \
         and is resolved otherwise.",
-    params(("id" = String, Path, description = "Its id", example = "slow"), params::Guarded),
-    request_body = shapes::NewRule,
+    params(("id" = String, Path, description = "ID of the rule", example = "slow"), IfMatch),
+    request_body = NewRule,
     responses(
-        (status = 200, description = "The rule as it is now", body = shapes::Rule, headers(("ETag" = String, description = "For `If-Match`"))),
+        (status = 200, description = "The rule after the change", body = Rule,
+            headers(("ETag" = String, description = "Tag of this version, for `If-Match`"))),
         (status = 422, description = "A value is not valid"),
     )
 )]
 pub async fn replace_rule(
-    request: HttpRequest,
     id: web::Path<String>,
     access: Authorized<WriteRules>,
     body: Body,
 ) -> Result<Versioned<Rule>, Problem> {
-    let if_match = precondition::if_match(request.headers())?;
+    let if_match = access.if_match()?;
     let rule = access.caller.tenant.alerts.replace(&id, body.json::<NewRule>().await?, if_match).await?;
     Ok(Versioned::ok(rule.version(), rule))
 }
 
-/// Handles `DELETE /api/alerts/rules/{id}`: 204. Resolves the rule's open alert.
+/// Handles `DELETE /api/alerts/rules/{id}`: deletes the rule and resolves its open alert; 204.
 #[utoipa::path(
     delete,
     path = "/api/alerts/rules/{id}",
     tag = "Alerts",
     operation_id = "deleteAlertRule",
     summary = "Delete a rule",
-    description = "Needs `admin`. The rule's open alert is resolved.",
-    params(("id" = String, Path, description = "Its id", example = "slow"), params::Guarded),
+    description = "Needs the permission `admin`. The rule's open alert is resolved.",
+    params(("id" = String, Path, description = "ID of the rule", example = "slow"), IfMatch),
     responses((status = 204, description = "Deleted"))
 )]
-pub async fn delete_rule(
-    request: HttpRequest,
-    id: web::Path<String>,
-    access: Authorized<WriteRules>,
-) -> Result<HttpResponse, Problem> {
-    let if_match = precondition::if_match(request.headers())?;
+pub async fn delete_rule(id: web::Path<String>, access: Authorized<WriteRules>) -> Result<HttpResponse, Problem> {
+    let if_match = access.if_match()?;
     access.caller.tenant.alerts.delete(&id, if_match).await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -266,8 +276,4 @@ async fn find<R>(access: &Authorized<R>, id: &str) -> Result<Alert, Problem> {
         return Err(AlertError::NotFound.into());
     }
     Ok(alert)
-}
-
-fn no_cache(body: impl Serialize) -> HttpResponse {
-    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-cache")).json(body)
 }

@@ -5,8 +5,7 @@ use std::sync::OnceLock;
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use bytes::Bytes;
 
-use super::openapi::params::Conditional;
-use crate::web::{encoding, etag, problem::Problem};
+use crate::web::{encoding, etag, parameters::IfNoneMatch, problem::Problem};
 
 #[derive(rust_embed::Embed)]
 #[folder = "static/"]
@@ -23,8 +22,8 @@ pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'
     tag = "Pages",
     operation_id = "getFile",
     summary = "Get a static file",
-    params(("path" = String, Path, description = "Its path, slashes included", example = "css/tokens.css"), Conditional),
-    responses((status = 200, description = "The file; its name determines the media type", body = String, content_type = "*/*")),
+    params(("path" = String, Path, description = "Path of the file, with its slashes", example = "css/tokens.css"), IfNoneMatch),
+    responses((status = 200, description = "The file; its extension determines the media type", body = String, content_type = "*/*")),
     security(())
 )]
 pub async fn get(request: HttpRequest, path: web::Path<String>) -> Result<HttpResponse, Problem> {
@@ -38,7 +37,7 @@ pub async fn get(request: HttpRequest, path: web::Path<String>) -> Result<HttpRe
     tag = "Pages",
     operation_id = "getDashboard",
     summary = "Dashboard page",
-    params(Conditional),
+    params(IfNoneMatch),
     responses((status = 200, description = "The page", body = String, content_type = "text/html")),
     security(())
 )]
@@ -53,7 +52,7 @@ pub async fn index(request: HttpRequest) -> Result<HttpResponse, Problem> {
     tag = "Pages",
     operation_id = "getDocs",
     summary = "API reference page",
-    params(Conditional),
+    params(IfNoneMatch),
     responses((status = 200, description = "The page", body = String, content_type = "text/html")),
     security(())
 )]
@@ -68,7 +67,7 @@ pub async fn docs(request: HttpRequest) -> Result<HttpResponse, Problem> {
     tag = "Pages",
     operation_id = "getDoctorPage",
     summary = "Path doctor page",
-    params(Conditional),
+    params(IfNoneMatch),
     responses((status = 200, description = "The page", body = String, content_type = "text/html")),
     security(())
 )]

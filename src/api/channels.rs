@@ -1,11 +1,12 @@
 //! `GET /api/channels`: the channels that a caller may subscribe to.
 
-use actix_web::{HttpRequest, HttpResponse, http::header};
+use actix_web::HttpRequest;
 
-use super::openapi::{params, shapes};
 use crate::web::{
     authorized::{Anyone, Authorized},
-    channels,
+    channels::{self, ChannelList},
+    json_response::JsonResponse,
+    parameters::Channels,
     problem::Problem,
     query::Params,
 };
@@ -17,13 +18,12 @@ use crate::web::{
     tag = "Polling",
     operation_id = "getChannels",
     summary = "List channels",
-    params(params::Channels),
-    responses((status = 200, description = "The channels that the caller may read", body = shapes::ChannelList))
+    params(Channels),
+    responses((status = 200, description = "The channels that the caller may read", body = ChannelList))
 )]
-pub async fn get(request: HttpRequest, access: Authorized<Anyone>) -> Result<HttpResponse, Problem> {
+pub async fn get(request: HttpRequest, access: Authorized<Anyone>) -> Result<JsonResponse<ChannelList>, Problem> {
     let params = Params::read(&request, &["channels"])?;
     let wanted = params.list("channels").as_deref().map(channels::parse_list).transpose()?;
-    let mut response = HttpResponse::Ok();
-    response.insert_header((header::CACHE_CONTROL, "no-cache"));
-    Ok(response.json(channels::list(access.state.shared.clock.now(), &access.caller, wanted.as_deref())))
+    let now = access.state.shared.clock.now();
+    Ok(JsonResponse::no_cache(channels::list(now, &access.caller, wanted.as_deref())))
 }

@@ -9,12 +9,50 @@
 //! `transport::sse::probe` sends the timed events by which buffering and cuts are measured, on the path of the event stream.
 //! The doctor itself is [`crate::doctor`], and the page at `/doctor`.
 
-use actix_web::{HttpRequest, HttpResponse, http::header};
-use serde_json::json;
+use std::{collections::BTreeMap, net::IpAddr};
 
-use super::openapi::shapes;
-use crate::web::{body::Body, diagnostics::seen, problem::Problem, state::State};
-use tricast_core::protocol::{SERVER_VERSION, remedy::Remedy};
+use actix_web::HttpRequest;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::web::{
+    body::Body,
+    client::Forwarded,
+    diagnostics::{Range, Seen, seen},
+    json_response::JsonResponse,
+    problem::Problem,
+    state::WorkerState,
+};
+use tricast_core::protocol::{
+    SERVER_VERSION,
+    remedy::{Remedy, RemedyEntry},
+};
+
+/// The request as it arrived, and fixes for faults of the path.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReceivedRequest {
+    /// Version of the server.
+    version: &'static str,
+    /// Version of HTTP that the nearest proxy uses: `1.0` or `1.1`.
+    http: &'static str,
+    /// `Host` as it arrived.
+    #[schema(required = true)]
+    host: Option<String>,
+    /// Use of the forwarding headers.
+    forwarded: Forwarded,
+    /// Range of the address by which the client is counted.
+    #[schema(required = true)]
+    range: Option<Range>,
+    /// That address, unless it may belong to the internal network.
+    #[schema(required = true, value_type = Option<String>)]
+    address: Option<IpAddr>,
+    /// Largest body that the server accepts, in bytes.
+    #[schema(minimum = 0)]
+    max_body: usize,
+    /// Fixes by their stable names.
+    remedies: BTreeMap<&'static str, RemedyEntry>,
+}
 
 /// Handles `GET` and `HEAD /api/doctor`: returns the request as it arrived, and the table of fixes.
 #[utoipa::path(
@@ -23,21 +61,36 @@ use tricast_core::protocol::{SERVER_VERSION, remedy::Remedy};
     tag = "Operation",
     operation_id = "getDoctor",
     summary = "Inspect this request",
-    description = "For a path doctor: the request as proxies passed it on, and the table of fixes. The response is never compressed, \
-        so a compressed one was compressed on its way.",
-    responses((status = 200, description = "The request as it arrived", body = shapes::Doctor)),
+    description = "For the path doctor: the request as it arrived after all proxies, and the table of fixes. The server never \
+        compresses this response, so a compressed one was compressed by a proxy.",
+    responses((status = 200, description = "The request as it arrived", body = ReceivedRequest)),
     security(())
 )]
-pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
+pub async fn get(
+    request: HttpRequest,
+    WorkerState(state): WorkerState,
+) -> Result<JsonResponse<ReceivedRequest>, Problem> {
     state.check_rate(&request)?;
-    let remedies: serde_json::Map<_, _> =
-        Remedy::ALL.iter().map(|remedy| (remedy.entry().id.to_owned(), json!(remedy))).collect();
-    let mut answer = json!({"version": SERVER_VERSION, "maxBody": state.shared.body.max_bytes, "remedies": remedies});
-    if let (Some(answer), serde_json::Value::Object(seen)) = (answer.as_object_mut(), json!(seen(&state, &request))) {
-        answer.extend(seen);
-    }
-    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(answer))
+    let Seen { http, host, forwarded, range, address } = seen(&state, &request);
+    let entries = Remedy::ALL.iter().map(|remedy| remedy.entry());
+    Ok(JsonResponse::no_store(ReceivedRequest {
+        version: SERVER_VERSION,
+        http,
+        host,
+        forwarded,
+        range,
+        address,
+        max_body: state.shared.body.max_bytes,
+        remedies: entries.map(|entry| (entry.id, entry)).collect(),
+    }))
+}
+
+/// Size of a body on arrival.
+#[derive(Serialize, ToSchema)]
+pub struct BodySize {
+    /// Number of bytes that arrived.
+    #[schema(minimum = 0)]
+    bytes: usize,
 }
 
 /// Handles `POST /api/doctor/echo`: counts the bytes of the body and discards them.
@@ -47,14 +100,17 @@ pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
     tag = "Operation",
     operation_id = "countBody",
     summary = "Count the bytes of a body",
-    description = "Counts the bytes and discards them, to show whether a proxy passes bodies that the server would accept.",
+    description = "Counts the bytes and discards them, which shows whether a proxy forwards bodies that the server accepts.",
     request_body(content = String, content_type = "application/octet-stream"),
-    responses((status = 200, description = "The number of bytes", body = shapes::Counted)),
+    responses((status = 200, description = "The number of bytes", body = BodySize)),
     security(())
 )]
-pub async fn echo(request: HttpRequest, body: Body) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
+pub async fn echo(
+    request: HttpRequest,
+    WorkerState(state): WorkerState,
+    body: Body,
+) -> Result<JsonResponse<BodySize>, Problem> {
     state.check_rate(&request).map_err(Problem::and_close)?;
     let bytes = body.count().await?;
-    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(json!({"bytes": bytes})))
+    Ok(JsonResponse::no_store(BodySize { bytes }))
 }

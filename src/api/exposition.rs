@@ -32,7 +32,7 @@ impl Page {
         let _ = writeln!(self.text, "{} {value}", if labels.is_empty() { "" } else { "}" });
     }
 
-    /// Writes a gauge.
+    /// Writes a gauge with a single sample.
     pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.gauges(name, help, [(&[][..], value)]);
     }
@@ -48,7 +48,7 @@ impl Page {
         samples.into_iter().for_each(|(labels, value)| self.sample(name, labels, value));
     }
 
-    /// Writes a counter; `name` ends in `_total`.
+    /// Writes a counter with a single sample; `name` ends in `_total`.
     pub fn counter(&mut self, name: &str, help: &str, value: u64) {
         self.counters(name, help, [(&[][..], value)]);
     }
@@ -84,7 +84,7 @@ impl Page {
         }
     }
 
-    /// Returns the page.
+    /// Returns the text of the page.
     pub fn finish(self) -> String {
         self.text
     }

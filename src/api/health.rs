@@ -1,27 +1,34 @@
 //! Probes: `/healthz` shows that the process is alive, `/readyz` that it can serve.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::{StatusCode, header},
-};
-use serde_json::json;
+use actix_web::http::StatusCode;
+use serde::Serialize;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+use utoipa::ToSchema;
 
-use super::openapi::shapes;
 use crate::web::{
-    problem::Problem,
-    state::{PROBE_HEADER, State},
+    json_response::JsonResponse,
+    state::{PROBE_HEADER, State, WorkerState},
 };
 use tricast_cluster::Cluster;
 use tricast_core::protocol::SERVER_VERSION;
 
-/// Deadline of one check.
+/// Time after which a check counts as failed.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Response of a process that is alive.
+#[derive(Serialize, ToSchema)]
+pub struct Liveness {
+    /// Always `ok`.
+    #[schema(example = "ok")]
+    status: &'static str,
+    /// Version of the server.
+    version: &'static str,
+}
 
 /// Handles `GET` and `HEAD /healthz`.
 #[utoipa::path(
@@ -30,13 +37,24 @@ const PATIENCE: Duration = Duration::from_secs(2);
     tag = "Operation",
     operation_id = "getHealth",
     summary = "Liveness check",
-    responses((status = 200, description = "The process is alive", body = shapes::Live)),
+    responses((status = 200, description = "The process is alive", body = Liveness)),
     security(())
 )]
-pub async fn live() -> HttpResponse {
-    HttpResponse::Ok()
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(json!({"status": "ok", "version": SERVER_VERSION}))
+pub async fn live() -> JsonResponse<Liveness> {
+    JsonResponse::no_store(Liveness { status: "ok", version: SERVER_VERSION })
+}
+
+/// Readiness of the server, with the results of its checks.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"status": "ready", "checks": {"aggregator": "ok", "store": "ok", "orders": "ok", "websocket": "ok"}}))]
+pub struct Readiness {
+    /// `ready`, `not ready` or `draining`.
+    status: &'static str,
+    /// `ok`, `failed` or `not tried`, by the name of the check.
+    checks: BTreeMap<&'static str, &'static str>,
+    /// Explanations of failed checks for people, if known.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    reasons: BTreeMap<&'static str, String>,
 }
 
 /// Handles `GET` and `HEAD /readyz`: the aggregator and the store respond, the bus can be read and written, and a
@@ -47,53 +65,57 @@ pub async fn live() -> HttpResponse {
     tag = "Operation",
     operation_id = "getReadiness",
     summary = "Readiness check",
-    description = "The writer and the store answer, orders can be taken, the bus, where there is one, can be read and written, and a WebSocket can be opened from this server to itself. `clock` says whether this node's clock agrees with those of the bus and of the database; it does not count.",
+    description = "Checks that the aggregator and the store respond, that the figures of orders are loaded, that the bus, if \
+        there is one, can be read and written, and that this server can open a WebSocket to itself. `clock` reports whether \
+        the clock of this node agrees with those of the bus and the database; it does not affect the status.",
     responses(
-        (status = 200, description = "Ready to serve", body = shapes::Ready),
-        (status = 503, description = "Not ready, or shutting down", body = shapes::Ready),
+        (status = 200, description = "Ready to serve", body = Readiness),
+        (status = 503, description = "Not ready, or shutting down", body = Readiness),
     ),
     security(())
 )]
-pub async fn ready(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
+pub async fn ready(WorkerState(state): WorkerState) -> JsonResponse<Readiness> {
     let draining = state.shared.shutdown.is_draining();
     let (aggregator, store, websocket) =
         tokio::join!(in_time(state.shared.tenants.respond()), in_time(state.shared.store.responds()), async {
             !draining && upgrades(&state).await
-        },);
+        });
     let bus = state.shared.tenants.cluster().map(Cluster::is_ready);
     let orders = state.shared.tenants.orders_loaded();
     let ready = !draining && aggregator && store && orders && websocket && bus != Some(false);
     let word = |fine: bool| if fine { "ok" } else { "failed" };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let mut body = json!({
-        "status": match (ready, draining) { (true, _) => "ready", (_, true) => "draining", _ => "not ready" },
-        "checks": {
-            "aggregator": word(aggregator),
-            "store": word(store),
-            "orders": word(orders),
-            "websocket": if draining { "not tried" } else { word(websocket) },
-        },
-    });
+    let mut checks = BTreeMap::from([
+        ("aggregator", word(aggregator)),
+        ("store", word(store)),
+        ("orders", word(orders)),
+        ("websocket", if draining { "not tried" } else { word(websocket) }),
+    ]);
+    let mut reasons = BTreeMap::new();
     if let Some(cluster) = state.shared.tenants.cluster() {
-        body["checks"]["bus"] = json!(word(bus != Some(false)));
+        checks.insert("bus", word(bus != Some(false)));
         if let Some(fault) = *cluster.fault().borrow() {
-            body["reasons"] = json!({"bus": fault.to_string()});
+            reasons.insert("bus", fault.to_string());
         }
     }
     if let Some(is_right) = state.shared.clocks.is_right() {
         // Reported only: a clock that is off is no reason to take the node out of service, because it uses the clock of
         // the bus or the database.
-        body["checks"]["clock"] = json!(word(is_right));
+        checks.insert("clock", word(is_right));
     }
-    Ok(HttpResponse::build(status).insert_header((header::CACHE_CONTROL, "no-store")).json(body))
+    let status_text = match (ready, draining) {
+        (true, _) => "ready",
+        (_, true) => "draining",
+        _ => "not ready",
+    };
+    JsonResponse::no_store(Readiness { status: status_text, checks, reasons }).with_status(status)
 }
 
 async fn in_time(check: impl Future<Output = bool>) -> bool {
     tokio::time::timeout(PATIENCE, check).await.unwrap_or(false)
 }
 
-/// Returns whether a WebSocket handshake with this server itself is answered with 101. Always true without a TCP address
+/// Returns whether a WebSocket handshake with this server itself succeeds with 101. Always true without a TCP address
 /// (only Unix sockets), because the handshake needs one.
 async fn upgrades(state: &State) -> bool {
     let Some(mut address) = state.shared.addresses.get().and_then(|all| all.first().copied()) else { return true };

@@ -16,18 +16,19 @@ use actix_web::{
 };
 use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
-use super::openapi::{params, shapes};
 use crate::web::{
     authorized::{Anyone, Authorized},
     caller::Caller,
     channels, encoding, etag,
+    parameters::IfNoneMatch,
     problem::Problem,
-    query::{self, Params},
 };
 use tricast_cluster::Cluster;
 use tricast_domain::{
-    history::{Asked, HistoryError, QueryResult, Question},
+    history::{Asked, HistoryError, HistorySchema, Interval, QueryResult, Question},
     service::StoreError,
 };
 
@@ -49,6 +50,28 @@ impl From<HistoryError> for Problem {
     }
 }
 
+/// Query of the history of a channel.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct HistoryQuery {
+    /// A state channel. The snapshot `metrics` is recorded by its sections.
+    #[param(pattern = r"^[A-Za-z0-9_.:-]{1,128}$", example = "metrics.api")]
+    channel: String,
+    /// Path of a numeric field (`latency.p95`), or several with commas; may be repeated. Default: all fields.
+    #[serde(default)]
+    #[param(value_type = Option<String>, pattern = "^[^,{}\"]{1,250}$", example = "requests_per_second")]
+    field: Vec<String>,
+    /// Start: RFC 3339, or relative to now as `-15m`, `-2h`, `-7d`. Default: an hour ago.
+    #[param(pattern = "^-[0-9]{1,4}[smhd]$", example = "-1h")]
+    from: Option<String>,
+    /// End, exclusive: RFC 3339, relative to now, or `now`. Default: now.
+    #[param(pattern = "^now$", example = "now")]
+    to: Option<String>,
+    /// Length of the buckets. Default: `auto`, the finest with at most 600 buckets per field.
+    #[param(inline, value_type = Option<Interval>)]
+    interval: Option<String>,
+}
+
 /// Handles `GET` and `HEAD /api/history`.
 #[utoipa::path(
     get,
@@ -56,21 +79,26 @@ impl From<HistoryError> for Problem {
     tag = "Polling",
     operation_id = "getHistory",
     summary = "Query history",
-    description = "Points, or buckets by minute, hour or day of the server's time zone. A span in which nothing was \
-        recorded has no bucket: missing is not zero. At most 300 fields and 300,000 buckets in one answer.",
-    params(params::History, params::Conditional),
+    description = "Points, or buckets by minute, hour or day of the server's time zone. A time span in which nothing was \
+        recorded has no bucket: missing is not zero. A response has at most 300 fields and 300,000 buckets.",
+    params(HistoryQuery, IfNoneMatch),
     responses(
-        (status = 200, description = "With one `field`, its `buckets`; else all `fields` by name", body = shapes::Past,
-            headers(("Cache-Control" = String, description = "`max-age` when no bucket will change any more"))),
-        (status = 404, description = "There is no such channel and no history of one, or the server keeps none"),
+        (status = 200, description = "With one `field` its `buckets`, otherwise all `fields` by name", body = HistorySchema,
+            headers(("Cache-Control" = String, description = "With `max-age` if no bucket will change any more"))),
+        (status = 404, description = "There is no such channel and no history of it, or the server keeps no history"),
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
 pub async fn get(request: HttpRequest, access: Authorized<Anyone>) -> Result<HttpResponse, Problem> {
+    let query: HistoryQuery = access.query()?;
     let Authorized { state, caller, .. } = access;
-    let params = Params::read(&request, &["channel", "field", "from", "to", "interval"])?;
-    let (name, asked) = read(&params)?;
-    let channel = channels::parse_readable(name, &caller.identity)?;
+    let channel = channels::parse_readable(&query.channel, &caller.identity)?;
+    let asked = Asked {
+        fields: query.field.iter().map(String::as_str).collect(),
+        from: query.from.as_deref(),
+        to: query.to.as_deref(),
+        interval: query.interval.as_deref(),
+    };
     let question = Question::read(channel, &asked, state.shared.clock.now())?;
     let field = match question.fields.as_deref() {
         Some([field]) => Some(field.clone()),
@@ -80,14 +108,14 @@ pub async fn get(request: HttpRequest, access: Authorized<Anyone>) -> Result<Htt
     let accept_encoding = request.headers().get(header::ACCEPT_ENCODING).cloned();
     // A node's own history differs from that of other nodes.
     let cluster = state.shared.tenants.cluster().filter(|_| state.shared.store.is_shared());
-    let (past, closed) = query_cached(&caller, question, field.as_deref(), cluster).await?;
+    let (outcome, closed) = query_cached(&caller, question, field.as_deref(), cluster).await?;
     let cache = match (closed, personal) {
         (true, true) => format!("private, max-age={KEEP}"),
         (true, false) => format!("max-age={KEEP}"),
         (false, true) => "private, no-cache".into(),
         (false, false) => "no-cache".into(),
     };
-    let made = write(past, field, accept_encoding).await?;
+    let made = write(outcome, field, accept_encoding).await?;
     let fresh = etag::is_fresh(request.headers(), &made.tag);
     let mut response = HttpResponse::build(if fresh { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
     response.insert_header((header::ETAG, made.tag)).insert_header((header::CACHE_CONTROL, cache)).insert_header((
@@ -143,18 +171,6 @@ fn cache_key(question: &Question) -> String {
     format!("history:{}", HEXLOWER.encode(&digest.as_ref()[..16]))
 }
 
-/// Reads the channel and the rest of the query.
-fn read(params: &Params) -> Result<(&str, Asked<'_>), Problem> {
-    let asked = Asked {
-        fields: params.all("field").collect(),
-        from: params.one("from")?,
-        to: params.one("to")?,
-        interval: params.one("interval")?,
-    };
-    let channel = params.one("channel")?.ok_or_else(|| query::bad("channel", &"is missing"))?;
-    Ok((channel, asked))
-}
-
 /// Response body that is ready to be sent.
 struct Made {
     body: bytes::Bytes,
@@ -163,13 +179,17 @@ struct Made {
 }
 
 /// Encodes, tags and compresses a result, on a thread of its own if it is large.
-async fn write(past: Outcome, field: Option<Box<str>>, accept: Option<header::HeaderValue>) -> Result<Made, Problem> {
-    let much = match &past {
+async fn write(
+    outcome: Outcome,
+    field: Option<Box<str>>,
+    accept: Option<header::HeaderValue>,
+) -> Result<Made, Problem> {
+    let is_large = match &outcome {
         Outcome::Computed(result) => result.buckets() > 500,
         Outcome::Cached(json) => json.len() > 64 * 1024,
     };
     let make = move || {
-        let plain = match past {
+        let plain = match outcome {
             Outcome::Computed(result) => result.to_json(field.as_deref()),
             Outcome::Cached(json) => String::from_utf8_lossy(&json).into_owned(),
         };
@@ -180,7 +200,7 @@ async fn write(past: Outcome, field: Option<Box<str>>, accept: Option<header::He
             None => Made { body: plain.into(), tag, coding: None },
         }
     };
-    if much {
+    if is_large {
         return web::block(make).await.map_err(|_| Problem::internal("history could not be written"));
     }
     Ok(make())

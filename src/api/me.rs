@@ -2,16 +2,40 @@
 
 use std::{sync::atomic::Ordering, time::Instant};
 
-use actix_web::{HttpResponse, http::header};
-use serde_json::json;
+use actix_web::http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::openapi::shapes;
 use crate::web::{
     authorized::{Anyone, Authorized},
     caller::Caller,
+    json_response::JsonResponse,
     problem::Problem,
 };
-use tricast_core::{clock::rfc3339, counters::Limit};
+use tricast_core::{clock::rfc3339, counters::Limit, openapi::Time};
+
+/// The current user, with permissions and tenant.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"user": "ada", "tenant": "shop", "permissions": ["read:metrics"], "capabilities": ["metrics",
+    "system"], "anonymous": false, "expiresAt": "2024-07-15T15:00:00Z", "demo": false}))]
+pub struct CurrentUser {
+    /// ID of the user: `sub` of the token.
+    user: String,
+    /// Name of the tenant whose data the user sees.
+    tenant: String,
+    /// Names of the user's permissions.
+    permissions: Vec<&'static str>,
+    /// Families of channels that the user may read.
+    capabilities: Vec<&'static str>,
+    /// Whether the caller has no token, because the server requires none.
+    anonymous: bool,
+    /// Expiry of the token; `null` if it does not expire.
+    #[schema(required = true, value_type = Option<Time>)]
+    expires_at: Option<String>,
+    /// Whether the server runs the simulated shop (`--demo`), whose data are made up.
+    demo: bool,
+}
 
 /// Handles `GET` and `HEAD /api/me`: returns `{user, tenant, permissions, capabilities, anonymous, expiresAt, demo}`.
 #[utoipa::path(
@@ -20,23 +44,34 @@ use tricast_core::{clock::rfc3339, counters::Limit};
     tag = "Callers",
     operation_id = "getMe",
     summary = "Current user",
-    responses((status = 200, description = "User, tenant, permissions and expiry", body = shapes::Me))
+    responses((status = 200, description = "User, tenant, permissions and expiry", body = CurrentUser))
 )]
-pub async fn get(access: Authorized<Anyone>) -> HttpResponse {
+pub async fn get(access: Authorized<Anyone>) -> JsonResponse<CurrentUser> {
     let Authorized { state, caller: Caller { identity, .. }, .. } = access;
-    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "private, no-cache")).json(json!({
-        "user": &*identity.user,
-        "tenant": identity.tenant.as_str(),
-        "permissions": identity.permissions.names().collect::<Vec<_>>(),
-        "capabilities": tricast_auth::capabilities(&identity),
-        "anonymous": identity.is_anonymous(),
-        "expiresAt": identity.expires_at.map(rfc3339),
-        "demo": state.shared.demo.load(Ordering::Relaxed),
-    }))
+    JsonResponse::private_no_cache(CurrentUser {
+        user: identity.user.to_string(),
+        tenant: identity.tenant.to_string(),
+        permissions: identity.permissions.names().collect(),
+        capabilities: tricast_auth::capabilities(&identity),
+        anonymous: identity.is_anonymous(),
+        expires_at: identity.expires_at.map(rfc3339),
+        demo: state.shared.demo.load(Ordering::Relaxed),
+    })
 }
 
-/// Handles `POST /api/tickets`: 201 with `{ticket, expiresIn}`. A ticket opens one stream for the caller who requested it
-/// (`?ticket=`).
+/// A credential for one stream.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ticket {
+    /// Value of the parameter `ticket`.
+    #[schema(pattern = "^[0-9a-f]{48}$")]
+    ticket: String,
+    /// Lifetime of the ticket in seconds.
+    expires_in: u64,
+}
+
+/// Handles `POST /api/tickets`: 201 with `{ticket, expiresIn}`. A ticket authenticates one stream as the caller who
+/// requested it (`?ticket=`).
 ///
 /// A token in a URL ends up in logs and browser histories; a ticket expires after a moment.
 #[utoipa::path(
@@ -45,11 +80,11 @@ pub async fn get(access: Authorized<Anyone>) -> HttpResponse {
     tag = "Callers",
     operation_id = "createTicket",
     summary = "Create a ticket",
-    description = "A browser can't set headers on a WebSocket or an EventSource. A ticket opens one stream as the caller \
-        who requested it (`?ticket=`), and expires after a moment.",
-    responses((status = 201, description = "The ticket", body = shapes::Ticket))
+    description = "Browsers cannot set headers on a WebSocket or an EventSource. A ticket (`?ticket=`) authenticates one stream as \
+        the caller who requested it, and expires after a moment.",
+    responses((status = 201, description = "The ticket", body = Ticket))
 )]
-pub async fn ticket(access: Authorized<Anyone>) -> Result<HttpResponse, Problem> {
+pub async fn ticket(access: Authorized<Anyone>) -> Result<JsonResponse<Ticket>, Problem> {
     let Authorized { state, caller: Caller { identity, .. }, .. } = access;
     let ticket = state.shared.access.tickets.issue(&identity, Instant::now()).map_err(|error| {
         state.shared.counters.limit(Limit::Tickets).inc();
@@ -59,7 +94,6 @@ pub async fn ticket(access: Authorized<Anyone>) -> Result<HttpResponse, Problem>
         let (name, kept) = (tricast_auth::ticket_name(&ticket), identity.to_json());
         cluster.store_once(&name, kept.as_bytes(), tricast_auth::TICKET_LIFETIME).await;
     }
-    Ok(HttpResponse::Created()
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(json!({"ticket": ticket, "expiresIn": tricast_auth::TICKET_LIFETIME.as_secs()})))
+    let expires_in = tricast_auth::TICKET_LIFETIME.as_secs();
+    Ok(JsonResponse::no_store(Ticket { ticket, expires_in }).with_status(StatusCode::CREATED))
 }

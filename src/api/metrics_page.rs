@@ -8,7 +8,7 @@ use crate::{
     web::{
         access,
         problem::Problem,
-        state::{Shared, State},
+        state::{Shared, WorkerState},
     },
 };
 use tricast_auth::{Permission, TenantName};
@@ -34,8 +34,7 @@ use tricast_domain::{
     description = "Needs the permission `admin` where tokens are required, since it covers all tenants.",
     responses((status = 200, description = "Text format 0.0.4", body = String, content_type = "text/plain"))
 )]
-pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
+pub async fn get(request: HttpRequest, WorkerState(state): WorkerState) -> Result<HttpResponse, Problem> {
     if state.shared.access.verifier.is_some() {
         // The page covers all tenants, so an administrator of one tenant may not read it.
         let caller = access::identify(&state, &request).await?;
@@ -94,8 +93,8 @@ fn write(shared: &Shared) -> String {
     page.gauge("queue_batches", "Batches that wait for the aggregators", waiting);
     page.counter("readings_accepted_total", "Readings accepted", counters.accepted.get());
     page.counter("readings_refused_total", "Readings refused", counters.refused.get());
-    page.counter("bad_messages_total", "WebSocket messages answered with an error", counters.bad_messages.get());
-    page.counter("not_modified_total", "Polls answered 304", counters.not_modified.get());
+    page.counter("bad_messages_total", "WebSocket messages that got an error", counters.bad_messages.get());
+    page.counter("not_modified_total", "Polls with the response 304", counters.not_modified.get());
     page.gauge("sockets", "Connections of any kind that are open", counters.sockets.get());
     page.counter("tokens_refused_total", "Tokens refused", counters.refused_tokens.get());
     let limits = Limit::ALL.map(|limit| (limit, [("limit", limit.as_str())]));

@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod assets;
 pub mod channels;
+pub mod customers;
 pub mod dashboards;
 pub mod doctor;
 pub mod exposition;

@@ -1,27 +1,25 @@
-//! Orders, customers and visits (docs/protocol.md, section 6.2).
+//! Orders (docs/protocol.md, section 6.2).
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::{StatusCode, header},
-    web,
-};
+use actix_web::{HttpRequest, http::StatusCode, web};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-use super::openapi::{business, params};
 use crate::web::{
     authorized::{Authorized, Requirement},
     body::Body,
     caller::Caller,
-    precondition,
+    json_response::JsonResponse,
+    parameters::{IfMatch, IfNoneMatch},
     problem::Problem,
-    query::{self, Params},
+    query,
+    typed_query::PageSize,
     versioned::Versioned,
 };
 use tricast_auth::Permission;
-use tricast_core::{clock::rfc3339, counters::Limit, protocol::error::Code};
+use tricast_core::{clock::rfc3339, counters::Limit, openapi::Time, protocol::error::Code};
 use tricast_domain::orders::{
-    Changes, Deletion, IdempotencyKey, NewCustomer, NewOrder, NewVisits, Order, OrderError, Status,
+    Changes, Deletion, IdempotencyKey, NewOrder, Order, OrderChanges, OrderError, OrderId, Page, Priority, Status,
 };
 
 impl From<OrderError> for Problem {
@@ -68,11 +66,16 @@ impl Requirement for DeleteOrders {
     const CHANGES_STORE: bool = true;
 }
 
-/// Most orders on a page.
-const MAX_PAGE: usize = 200;
-
-/// Orders on a page without `limit`.
-const PAGE: usize = 50;
+/// Header of a request that can be repeated safely.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "read by the derive macro alone")]
+struct IdempotencyKeyHeader {
+    /// 1 to 255 visible characters. For a day the same key with the same order gets the first response again; with another
+    /// order it is refused.
+    #[param(rename = "Idempotency-Key", nullable = false, pattern = "^[!-~]{1,255}$", example = "7f9c24e8")]
+    idempotency_key: Option<String>,
+}
 
 /// Handles `POST /api/orders`: 201 with the order. A repeated `Idempotency-Key` gets the first response again.
 #[utoipa::path(
@@ -81,12 +84,13 @@ const PAGE: usize = 50;
     tag = "Business",
     operation_id = "createOrder",
     summary = "Create an order",
-    params(params::Repeatable),
-    request_body = business::NewOrder,
+    description = "Needs the permission `write:orders`.",
+    params(IdempotencyKeyHeader),
+    request_body = NewOrder,
     responses(
-        (status = 201, description = "The order", body = business::Order, headers(
-            ("Location" = String, description = "Its path"),
-            ("ETag" = String, description = "For `If-Match`"),
+        (status = 201, description = "The order", body = Order, headers(
+            ("Location" = String, description = "Path of the order"),
+            ("ETag" = String, description = "Tag of this version, for `If-Match`"),
         )),
         (status = 422, description = "A value is not valid, or the key was used for another order"),
     )
@@ -102,6 +106,24 @@ pub async fn create(
     Ok(Versioned::created(order.version(), location, order).no_store())
 }
 
+/// Query of the list of orders.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct OrderQuery {
+    /// Only orders with this status.
+    status: Option<Status>,
+    /// Orders on a page, 1 to 200. Default 50; values out of range are clamped.
+    #[serde(default)]
+    #[param(inline)]
+    limit: PageSize,
+    /// Start after this order: `next` of the previous page.
+    #[param(
+        pattern = "^ord-(0{7}[1-9]|0{6}[1-9][0-9]|0{5}[1-9][0-9]{2}|0{4}[1-9][0-9]{3}|000[1-9][0-9]{4}|00[1-9][0-9]{5}|0[1-9][0-9]{6}|[1-9][0-9]{7,17})$",
+        example = "ord-00000001"
+    )]
+    after: Option<String>,
+}
+
 /// Handles `GET /api/orders`: returns `{orders, next}`, the newest first.
 #[utoipa::path(
     get,
@@ -109,19 +131,17 @@ pub async fn create(
     tag = "Business",
     operation_id = "getOrders",
     summary = "List orders",
-    params(params::Orders),
+    description = "The newest first. Needs the permission `read:orders`.",
+    params(OrderQuery),
     responses(
-        (status = 200, description = "One page", body = business::OrderPage),
+        (status = 200, description = "A page of orders", body = Page),
         (status = 422, description = "`after` is not the ID of an order"),
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
-pub async fn list(request: HttpRequest, access: Authorized<ReadOrders>) -> Result<HttpResponse, Problem> {
-    let params = Params::read(&request, &["status", "limit", "after"])?;
-    let limit = params.number("limit")?.unwrap_or(PAGE).clamp(1, MAX_PAGE);
-    let page = access.caller.tenant.orders.list(params.word::<Status>("status")?, limit, params.one("after")?).await?;
-    let body = json!({"orders": page.orders, "next": page.next});
-    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-cache")).json(body))
+pub async fn list(access: Authorized<ReadOrders>) -> Result<JsonResponse<Page>, Problem> {
+    let OrderQuery { status, limit, after } = access.query()?;
+    Ok(JsonResponse::no_cache(access.caller.tenant.orders.list(status, limit.0, after.as_deref()).await?))
 }
 
 /// Handles `GET /api/orders/{id}`: returns the order, or 304.
@@ -131,15 +151,40 @@ pub async fn list(request: HttpRequest, access: Authorized<ReadOrders>) -> Resul
     tag = "Business",
     operation_id = "getOrder",
     summary = "Get an order",
-    params(("id" = String, Path, description = "Its id", example = "ord-00000001"), params::Conditional),
+    description = "Needs the permission `read:orders`.",
+    params(("id" = String, Path, description = "ID of the order", example = "ord-00000001"), IfNoneMatch),
     responses(
-        (status = 200, description = "The order", body = business::Order),
+        (status = 200, description = "The order", body = Order),
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
 pub async fn get(id: web::Path<String>, access: Authorized<ReadOrders>) -> Result<Versioned<Order>, Problem> {
     let order = access.caller.tenant.orders.get(&id).await?;
     Ok(Versioned::ok(order.version(), order))
+}
+
+/// Fields of an order for a caller that may change orders but not read them.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"orderId": "ord-00000001", "status": "SHIPPED", "priority": "normal",
+    "updatedAt": "2024-07-15T14:00:05.120Z"}))]
+pub struct OrderState {
+    order_id: OrderId,
+    status: Status,
+    priority: Priority,
+    /// Time of the last change.
+    #[schema(value_type = Time)]
+    updated_at: String,
+}
+
+/// The order; without the permission `read:orders` only the fields that can be changed.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum UpdatedOrder {
+    /// The whole order, for callers that may read orders.
+    Order(Box<Order>),
+    /// The fields that can be changed, for other callers.
+    State(OrderState),
 }
 
 /// Handles `PATCH /api/orders/{id}`: changes status or priority; with `If-Match` only if the version still matches.
@@ -149,77 +194,48 @@ pub async fn get(id: web::Path<String>, access: Authorized<ReadOrders>) -> Resul
     tag = "Business",
     operation_id = "changeOrder",
     summary = "Update an order",
-    description = "Needs `write:orders`. Without `read:orders` the response has only the fields that can be changed.",
-    params(("id" = String, Path, description = "Its id", example = "ord-00000001"), params::Guarded),
-    request_body = business::Changes,
+    description = "Needs the permission `write:orders`. Without `read:orders` the response has only the fields that can be \
+        changed.",
+    params(("id" = String, Path, description = "ID of the order", example = "ord-00000001"), IfMatch),
+    request_body = OrderChanges,
     responses(
-        (status = 200, description = "The order as it is now", body = business::ChangedOrder, headers(("ETag" = String, description = "For `If-Match`"))),
-        (status = 422, description = "No field to change"),
+        (status = 200, description = "The order after the change", body = UpdatedOrder,
+            headers(("ETag" = String, description = "Tag of this version, for `If-Match`"))),
+        (status = 422, description = "There is no field to change"),
     )
 )]
 pub async fn change(
-    request: HttpRequest,
     id: web::Path<String>,
     access: Authorized<WriteOrders>,
     body: Body,
-) -> Result<Versioned<Value>, Problem> {
-    let if_match = precondition::if_match(request.headers())?;
+) -> Result<Versioned<UpdatedOrder>, Problem> {
+    let if_match = access.if_match()?;
     let changes = body.json::<Changes>().await?;
     let Caller { identity, tenant, .. } = &access.caller;
     let order = tenant.orders.change(&id, changes, if_match, &identity.user).await?;
     let version = order.version();
-    let mut order = json!(order);
-    if !identity.may(Permission::ReadOrders)
-        && let Some(fields) = order.as_object_mut()
-    {
-        // The other fields are for callers that may read orders.
-        fields.retain(|name, _| ["orderId", "status", "priority", "updatedAt"].contains(&name.as_str()));
-    }
+    let order = if identity.may(Permission::ReadOrders) {
+        UpdatedOrder::Order(Box::new(order))
+    } else {
+        let Order { order_id, status, priority, updated_at, .. } = order;
+        UpdatedOrder::State(OrderState { order_id, status, priority, updated_at: rfc3339(updated_at) })
+    };
     Ok(Versioned::ok(version, order))
 }
 
-/// Handles `POST /api/customers`: 201 for a new customer, 200 for a known one.
-#[utoipa::path(
-    post,
-    path = "/api/customers",
-    tag = "Business",
-    operation_id = "createCustomer",
-    summary = "Register a customer",
-    request_body = Option<business::NewCustomer>,
-    responses(
-        (status = 200, description = "The customer was known", body = business::Customer),
-        (status = 201, description = "The customer is new", body = business::Customer),
-        (status = 422, description = "A value is not valid"),
-    )
-)]
-pub async fn customer(access: Authorized<WriteOrders>, body: Body) -> Result<HttpResponse, Problem> {
-    let new = body.json_or_default::<NewCustomer>().await?;
-    let customer = access.caller.tenant.orders.customer(new).await?;
-    let status = if customer.tally.is_some() { StatusCode::CREATED } else { StatusCode::OK };
-    let answer = json!({"customerId": customer.id, "firstSeenAt": rfc3339(customer.first_seen)});
-    Ok(HttpResponse::build(status).insert_header((header::CACHE_CONTROL, "no-store")).json(answer))
+/// Query of a deletion of old rows.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeletionQuery {
+    /// Time in RFC 3339 that is at least 24 h ago: rows that were created before it are deleted.
+    #[param(
+        pattern = "^(19[7-9][0-9]|20[01][0-9])-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$",
+        example = "2019-01-31T00:00:00Z"
+    )]
+    before: String,
 }
 
-/// Handles `POST /api/visits`: 202 with the number of counted visits.
-#[utoipa::path(
-    post,
-    path = "/api/visits",
-    tag = "Business",
-    operation_id = "countVisits",
-    summary = "Count visits",
-    request_body = Option<business::NewVisits>,
-    responses(
-        (status = 202, description = "Number of counted visits", body = business::Counted),
-        (status = 422, description = "A value is not valid"),
-    )
-)]
-pub async fn visit(access: Authorized<WriteOrders>, body: Body) -> Result<HttpResponse, Problem> {
-    let new = body.json_or_default::<NewVisits>().await?;
-    let accepted = access.caller.tenant.orders.visit(new).await?;
-    Ok(HttpResponse::Accepted().insert_header((header::CACHE_CONTROL, "no-store")).json(json!({"accepted": accepted})))
-}
-
-/// `DELETE /api/orders?before=`: 200 with the number of deleted orders.
+/// Handles `DELETE /api/orders?before=`: 200 with the number of deleted orders.
 #[utoipa::path(
     delete,
     path = "/api/orders",
@@ -227,46 +243,22 @@ pub async fn visit(access: Authorized<WriteOrders>, body: Body) -> Result<HttpRe
     operation_id = "deleteOrders",
     summary = "Delete old orders",
     description = "Deletes orders that were created before a time and are neither `PENDING` nor `PROCESSING`, the oldest \
-        first. One call deletes at most 1,000: repeat it while `more` is true. The numbers of past days stay.",
-    params(params::Before),
+        first. One call deletes at most 1,000: repeat it while `more` is true. The figures of past days stay. Needs the \
+        permission `admin`.",
+    params(DeletionQuery),
     responses(
-        (status = 200, description = "Number of deleted orders", body = business::Deletion),
+        (status = 200, description = "Number of deleted orders", body = Deletion),
         (status = 422, description = "`before` is less than 24 h ago"),
     )
 )]
-pub async fn delete_orders(request: HttpRequest, access: Authorized<DeleteOrders>) -> Result<HttpResponse, Problem> {
-    Ok(deletion(access.caller.tenant.orders.delete_orders(before(&request)?).await?))
+pub async fn delete_orders(access: Authorized<DeleteOrders>) -> Result<JsonResponse<Deletion>, Problem> {
+    Ok(JsonResponse::no_store(access.caller.tenant.orders.delete_orders(before(&access)?).await?))
 }
 
-/// `DELETE /api/customers?before=`: 200 with the number of deleted customers.
-#[utoipa::path(
-    delete,
-    path = "/api/customers",
-    tag = "Business",
-    operation_id = "deleteCustomers",
-    summary = "Delete old customers",
-    description = "Deletes customers who were first recorded before a time, the oldest first. One call deletes at most \
-        1,000: repeat it while `more` is true. Their orders stay. A customer who comes again counts as new.",
-    params(params::Before),
-    responses(
-        (status = 200, description = "Number of deleted customers", body = business::Deletion),
-        (status = 422, description = "`before` is less than 24 h ago"),
-    )
-)]
-pub async fn delete_customers(request: HttpRequest, access: Authorized<DeleteOrders>) -> Result<HttpResponse, Problem> {
-    Ok(deletion(access.caller.tenant.orders.delete_customers(before(&request)?).await?))
-}
-
-/// Reads the parameter `before`, which has to be there: nothing is deleted by mistake.
-fn before(request: &HttpRequest) -> Result<Timestamp, Problem> {
-    let params = Params::read(request, &["before"])?;
-    let text = params.one("before")?.ok_or_else(|| Problem::bad_request("before: a time has to be given"))?;
-    text.parse().map_err(|_| query::bad("before", &"write a time such as 2026-01-31T00:00:00Z"))
-}
-
-fn deletion(Deletion { deleted, more }: Deletion) -> HttpResponse {
-    let body = json!({"deleted": deleted, "more": more});
-    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(body)
+/// Reads the parameter `before`, which is required, so that nothing is deleted by mistake.
+pub(super) fn before(access: &Authorized<DeleteOrders>) -> Result<Timestamp, Problem> {
+    let DeletionQuery { before } = access.query()?;
+    before.parse().map_err(|_| query::bad("before", &"write a time such as 2026-01-31T00:00:00Z"))
 }
 
 fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>, Problem> {

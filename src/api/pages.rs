@@ -9,7 +9,7 @@ use actix_web::{
 use serde_json::Value;
 
 use super::assets;
-use crate::web::{access, problem::Problem, state::State};
+use crate::web::{access, problem::Problem, state::WorkerState};
 use tricast_auth::Permission;
 use tricast_core::{
     channel::Channel,
@@ -32,8 +32,7 @@ const ALSO: [&str; 3] = ["metrics.orders", "metrics.revenue", "metrics.users_onl
     summary = "Text-only page",
     responses((status = 200, description = "The page", body = String, content_type = "text/html"))
 )]
-pub async fn basic(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
+pub async fn basic(request: HttpRequest, WorkerState(state): WorkerState) -> Result<HttpResponse, Problem> {
     let caller = match access::identify(&state, &request).await {
         Ok(caller) => caller,
         Err(problem) if problem.status == StatusCode::UNAUTHORIZED && prefers_html(&request) => return Ok(signed_out()),
@@ -84,7 +83,7 @@ fn prefers_html(request: &HttpRequest) -> bool {
     accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
-/// Creates the 401 for people: a page that says where to sign in.
+/// Creates the 401 for browsers: a page with a link to the page where users sign in.
 fn signed_out() -> HttpResponse {
     let main = "<p>Sign in on the <a href=\"./\">live dashboard</a> to see the numbers here, too.</p>\n";
     let mut response = HttpResponse::Unauthorized();

@@ -5,18 +5,19 @@
 
 use actix_web::{HttpRequest, HttpResponse, http::header};
 
-use super::openapi::shapes;
 use crate::web::{
     access::{self, Origin},
     body::Body,
     config::SESSION_COOKIE,
     problem::Problem,
-    state::State,
+    state::{State, WorkerState},
 };
 
-#[derive(serde::Deserialize)]
+/// A token for signing in.
+#[derive(serde::Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SignIn {
+    /// A JSON Web Token that this server accepts.
     token: String,
 }
 
@@ -27,17 +28,20 @@ struct SignIn {
     tag = "Callers",
     operation_id = "createSession",
     summary = "Sign in a browser",
-    description = "Sets a cookie that holds the token and ends with it, so that every page of this server in this browser \
-        is signed in. For the server's own pages: a cookie of another origin is not accepted.",
-    request_body = shapes::SignIn,
+    description = "Sets a cookie with the token, which expires with it, so that every page of this server in this browser is \
+        signed in. Pages of other origins are refused.",
+    request_body = SignIn,
     responses(
         (status = 204, description = "Signed in", headers(("Set-Cookie" = String, description = "`HttpOnly`, `SameSite=Lax`"))),
         (status = 401, description = "The token is not valid"),
     ),
     security(())
 )]
-pub async fn create(request: HttpRequest, body: Body) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
+pub async fn create(
+    request: HttpRequest,
+    WorkerState(state): WorkerState,
+    body: Body,
+) -> Result<HttpResponse, Problem> {
     check_own_page(&state, &request)?;
     let SignIn { token } = body.json().await?;
     let token = token.trim();
@@ -59,8 +63,7 @@ pub async fn create(request: HttpRequest, body: Body) -> Result<HttpResponse, Pr
     responses((status = 204, description = "Signed out")),
     security(())
 )]
-pub async fn delete(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
+pub async fn delete(request: HttpRequest, WorkerState(state): WorkerState) -> Result<HttpResponse, Problem> {
     check_own_page(&state, &request)?;
     Ok(answer(&cookie(&state, &request, "", Some(0))))
 }

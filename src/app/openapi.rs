@@ -9,17 +9,19 @@ use utoipa::{
 use super::routes::{self, Routes};
 use crate::{
     api::{
-        alerts, assets, channels, dashboards, doctor, health, history, me, metrics_page,
+        alerts, assets, channels, customers, dashboards, doctor, health, history, me, metrics_page,
         openapi::{
             self as parts, Document, Facts,
             common::{self, Common},
-            shapes,
         },
         orders, pages, push, sign_in, stats,
     },
     config::Config,
     transport::{poll, socketio, sse, websocket},
-    web::route::{self, Registered},
+    web::{
+        problem::ProblemBody,
+        route::{self, Registered},
+    },
 };
 
 /// Aliases of paths: the path, its alias, and the suffix of the operation IDs.
@@ -37,29 +39,29 @@ const TILE_ORDER: &str = "/api/dashboards/{id}/tiles/order";
 #[derive(OpenApi)]
 #[openapi(
     info(
-        description = "Live metrics from one aggregator over WebSocket, Server-Sent Events and polling. A value leaves \
-            through all of them at the same version, and a `cursor` from one transport can be resumed on any other.\n\n\
+        description = "Live metrics from one aggregator over WebSocket, Server-Sent Events and polling. A value has \
+            the same version on all of them, and a `cursor` from one transport is valid on any other.\n\n\
             Errors are `application/problem+json` (RFC 9457). Unsupported methods \
             return 405 with `Allow`. Every response has an `X-Request-Id`.",
         license(name = "MIT", identifier = "MIT")
     ),
     tags(
         (name = "Polling", description = "Snapshot, channels and history over plain HTTP: `ETag`, long polls, cursors."),
-        (name = "Streams", description = "WebSocket and Server-Sent Events."),
-        (name = "Push", description = "Values, events and samples of clients."),
+        (name = "Streams", description = "WebSocket, Server-Sent Events and Socket.IO."),
+        (name = "Push", description = "Values, events and samples from clients."),
         (name = "Business", description = "Orders, customers and visits, and their figures."),
-        (name = "Dashboards", description = "Boards of tiles; each change is an event."),
-        (name = "Alerts", description = "Rules and alerts."),
+        (name = "Dashboards", description = "Dashboards of tiles. Each change is an event on the channel `dashboards`."),
+        (name = "Alerts", description = "Alerts and the rules that raise them."),
         (name = "Callers", description = "The current user, and tickets for streams."),
-        (name = "Operation", description = "For operators of the server."),
-        (name = "Pages", description = "For people."),
+        (name = "Operation", description = "Health, metrics and diagnosis of the server."),
+        (name = "Pages", description = "Pages for browsers."),
     ),
     paths(
         poll::poll, poll::poll_channel, channels::get, history::get,
         websocket::open, socketio::get, socketio::post, sse::open, sse::control::post,
         push::post, push::delete,
-        orders::list, orders::create, orders::get, orders::change, orders::customer, orders::visit,
-        orders::delete_orders, orders::delete_customers, stats::get,
+        orders::list, orders::create, orders::get, orders::change, orders::delete_orders,
+        customers::register, customers::count_visits, customers::delete, stats::get,
         dashboards::list, dashboards::create, dashboards::get, dashboards::replace, dashboards::delete,
         dashboards::add_tile, dashboards::change_tile, dashboards::remove_tile, dashboards::reorder,
         alerts::list, alerts::get, alerts::acknowledge,
@@ -68,7 +70,7 @@ const TILE_ORDER: &str = "/api/dashboards/{id}/tiles/order";
         health::live, health::ready, metrics_page::get, routes::protocol, parts::get, doctor::get, doctor::echo,
         assets::index, pages::basic, assets::docs, assets::doctor, assets::get,
     ),
-    components(schemas(shapes::Problem, parts::alerts::AlertStatus))
+    components(schemas(ProblemBody))
 )]
 struct Described;
 
@@ -88,8 +90,8 @@ pub fn document(config: &Config) -> openapi::OpenApi {
     let tile = document.paths.paths.get(TILE).cloned();
     if let (Some(mut tile), Some(order)) = (tile, document.paths.paths.get_mut(TILE_ORDER)) {
         for operation in [&mut tile.patch, &mut tile.delete].into_iter().flatten() {
-            operation.operation_id = operation.operation_id.take().map(|id| format!("{id}CalledOrder"));
-            operation.description = Some(format!("The same as `{TILE}` for a tile that is called \"order\"."));
+            operation.operation_id = operation.operation_id.take().map(|id| format!("{id}WithIdOrder"));
+            operation.description = Some(format!("The same as `{TILE}` for a tile with the ID \"order\"."));
             let is_tile = |of: &RefOr<Parameter>| matches!(of, RefOr::T(of) if of.name == "tile");
             operation.parameters.as_mut().into_iter().for_each(|all| all.retain(|of| !is_tile(of)));
         }

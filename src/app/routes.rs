@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     api::{
-        alerts, assets, channels, dashboards, doctor, health, history, me, metrics_page,
-        openapi::{self, Document, shapes},
+        alerts, assets, channels, customers, dashboards, doctor, health, history, me, metrics_page,
+        openapi::{self, Document},
         orders, pages, push, sign_in, stats,
     },
     config::Config,
@@ -20,11 +21,15 @@ use crate::{
         websocket::{self, WebSocketConfig},
     },
     web::{
+        json_response::JsonResponse,
         problem::Problem,
         route::{self, get_or_head},
     },
 };
-use tricast_core::protocol::{SERVER_VERSION, SUBPROTOCOL, close::CloseReason};
+use tricast_core::protocol::{
+    SERVER_VERSION, SUBPROTOCOL,
+    close::{CloseCode, CloseReason},
+};
 
 /// Least time that a Socket.IO client has to reply to a ping.
 const MIN_PING_TIMEOUT: Duration = Duration::from_millis(200);
@@ -147,9 +152,9 @@ impl Routes {
             resource.route(get_or_head().to(orders::get)).route(web::patch().to(orders::change))
         });
         route::add(services, "/api/customers", "POST, DELETE", |resource| {
-            resource.route(web::post().to(orders::customer)).route(web::delete().to(orders::delete_customers))
+            resource.route(web::post().to(customers::register)).route(web::delete().to(customers::delete))
         });
-        route::add(services, "/api/visits", "POST", |resource| resource.route(web::post().to(orders::visit)));
+        route::add(services, "/api/visits", "POST", |resource| resource.route(web::post().to(customers::count_visits)));
         route::add(services, "/api/dashboards", "GET, HEAD, POST", |resource| {
             resource.route(get_or_head().to(dashboards::list)).route(web::post().to(dashboards::create))
         });
@@ -195,6 +200,17 @@ async fn nothing_here() -> Result<HttpResponse, Problem> {
     Err(Problem::not_found("there is nothing at this path"))
 }
 
+/// Constants of the protocol.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Protocol {
+    /// Version of the server.
+    version: &'static str,
+    /// Subprotocol of the WebSocket.
+    subprotocol: &'static str,
+    close_codes: Vec<CloseCode>,
+}
+
 /// Handles `GET /api/protocol`: constants for client libraries, from the tables that the server itself uses.
 #[utoipa::path(
     get,
@@ -202,13 +218,14 @@ async fn nothing_here() -> Result<HttpResponse, Problem> {
     tag = "Operation",
     operation_id = "getProtocol",
     summary = "Protocol constants for client libraries",
-    description = "From the tables that the server itself uses: version, subprotocol, close codes of the WebSocket.",
-    responses((status = 200, description = "The tables", body = shapes::Protocol)),
+    description = "Version, subprotocol and close codes of the WebSocket, from the tables that the server itself uses.",
+    responses((status = 200, description = "The constants", body = Protocol)),
     security(())
 )]
-pub(super) async fn protocol() -> HttpResponse {
-    let codes: Vec<_> = CloseReason::ALL.iter().map(|reason| reason.entry()).collect();
-    HttpResponse::Ok()
-        .insert_header(("Cache-Control", "no-cache"))
-        .json(json!({"version": SERVER_VERSION, "subprotocol": SUBPROTOCOL, "closeCodes": codes}))
+pub(super) async fn protocol() -> JsonResponse<Protocol> {
+    JsonResponse::no_cache(Protocol {
+        version: SERVER_VERSION,
+        subprotocol: SUBPROTOCOL,
+        close_codes: CloseReason::ALL.iter().map(|reason| reason.entry()).collect(),
+    })
 }

@@ -167,7 +167,7 @@ pub async fn visitor(state: &State, request: &HttpRequest) -> Result<Option<Call
 /// Credentials that a route accepts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Accept {
-    /// Tokens only.
+    /// Tokens, but not tickets.
     Tokens,
     /// Tickets too: they are valid for streams only, and not for issuing another ticket.
     Tickets,

@@ -72,7 +72,7 @@ pub type UserPermit = Permit<(TenantName, Arc<str>)>;
 /// A limit that is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reached {
-    /// The limit.
+    /// Limit that was reached.
     pub limit: Limit,
     /// Time to wait before the next attempt.
     pub retry_after: Duration,

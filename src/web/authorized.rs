@@ -4,9 +4,11 @@ use std::{marker::PhantomData, rc::Rc, time::Instant};
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::Method};
 use futures_util::future::LocalBoxFuture;
+use serde::de::DeserializeOwned;
 
-use super::{access, caller::Caller, problem::Problem, state::State};
+use super::{access, caller::Caller, precondition, problem::Problem, state::State, typed_query};
 use tricast_auth::Permission;
+use tricast_core::version::IfMatch;
 
 /// Requirements of a handler on its caller.
 pub trait Requirement: 'static {
@@ -19,7 +21,7 @@ pub trait Requirement: 'static {
 /// Any caller that may use the server at all.
 pub struct Anyone;
 
-/// Callers with [`Permission::ReadMetrics`].
+/// Callers that may read metrics ([`Permission::ReadMetrics`]).
 pub struct ReadMetrics;
 
 /// Callers with [`Permission::WriteMetrics`]. A push is published, not stored: it has limits of its own.
@@ -42,15 +44,35 @@ impl Requirement for WriteMetrics {
 /// The checks run from cheap to expensive and from the outside in: origin of the page (403; not for GET and HEAD),
 /// identity (401, or 429 at the limit of tenants), permissions (403), rate of changes (429).
 ///
-/// Location it behind [`actix_web::web::Path`] in a handler's parameters: extractors run in that order.
+/// Place it behind [`actix_web::web::Path`] in a handler's parameters: extractors run in that order. Query and preconditions
+/// are read by methods, so that an error in them never hides a 401 or 403.
 pub struct Authorized<R> {
     /// State of the worker.
     pub state: Rc<State>,
-    /// Identity and tenant.
+    /// Identity of the caller, and its tenant.
     pub caller: Caller,
     /// Start of the checks.
     pub arrived: Instant,
+    request: HttpRequest,
     requirement: PhantomData<R>,
+}
+
+impl<R> Authorized<R> {
+    /// Parses the query of the request.
+    ///
+    /// # Errors
+    /// Those of [`typed_query::read`].
+    pub fn query<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        typed_query::read(&self.request)
+    }
+
+    /// Parses `If-Match`; `None` without one.
+    ///
+    /// # Errors
+    /// Those of [`precondition::if_match`].
+    pub fn if_match(&self) -> Result<Option<IfMatch>, Problem> {
+        precondition::if_match(self.request.headers())
+    }
 }
 
 impl<R: Requirement> Authorized<R> {
@@ -65,7 +87,7 @@ impl<R: Requirement> Authorized<R> {
         if R::CHANGES_STORE {
             state.check_change_rate(&caller)?;
         }
-        Ok(Self { state, caller, arrived, requirement: PhantomData })
+        Ok(Self { state, caller, arrived, request: request.clone(), requirement: PhantomData })
     }
 }
 

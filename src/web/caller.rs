@@ -29,7 +29,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// A client of the tenant that `local` is in this worker.
+    /// Creates the caller of a request, whose tenant in this worker is `local`.
     pub(super) fn new(identity: Identity, local: Rc<LocalTenant>) -> Self {
         Self { identity, tenant: Arc::clone(&local.tenant), local }
     }
@@ -55,7 +55,7 @@ pub struct LocalTenant {
     pollers: RefCell<RecentPollers>,
     /// Time of the last request for it.
     used: Cell<Instant>,
-    /// Drives the hub.
+    /// Task that drives the hub; aborted with the tenant.
     driver: JoinHandle<()>,
 }
 

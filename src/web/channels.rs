@@ -1,13 +1,17 @@
 //! Channels named by clients, and the list of channels that a caller may read.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{caller::Caller, problem::Problem};
 use tricast_auth::Identity;
 use tricast_core::{
     built_in,
-    channel::{Channel, Selector},
+    channel::{Channel, ChannelKind, Selector},
+    openapi::{ChannelName, Cursor},
     span::iso_8601,
 };
 
@@ -64,27 +68,68 @@ pub fn parse_readable(name: &str, identity: &Identity) -> Result<Channel, Proble
     Err(Problem::forbidden(format!("this token may not read {channel:?}")))
 }
 
-/// Returns `{channels, cursor}`: the channels that `caller` may read, restricted to `wanted` if given.
-///
-/// Each has a kind, a version (the offset of its newest publication) and an age (ISO 8601; `null` before the first one).
-/// A channel that clients write also has `idle`, the time since it was last written, and `pace`, the usual time between
-/// two writes. A value that was restored from history, and not written since, has a mark; with `wanted` fields whose times differ
-/// from those of their channel are listed.
-pub fn list(now: Timestamp, caller: &Caller, wanted: Option<&[Selector]>) -> Value {
+/// Channels that a caller may read.
+#[derive(Serialize, ToSchema)]
+pub struct ChannelList {
+    channels: Vec<ListedChannel>,
+    #[schema(value_type = Cursor)]
+    cursor: String,
+}
+
+/// A channel of the list. Durations are ISO 8601.
+#[derive(Serialize, ToSchema)]
+struct ListedChannel {
+    #[schema(value_type = ChannelName)]
+    channel: Channel,
+    kind: ChannelKind,
+    /// Offset of its newest publication.
+    version: u64,
+    /// Age of that publication; `null` before the first one.
+    #[schema(required = true, example = "PT30S")]
+    age: Option<String>,
+    /// Time since its value was last written, even unchanged; `null` for event channels and built-in channels.
+    #[schema(required = true, example = "PT2S")]
+    idle: Option<String>,
+    /// Usual time between two writes; `null` before the second. A source that is silent for many times as long has probably
+    /// stopped.
+    #[schema(required = true, example = "PT1S")]
+    pace: Option<String>,
+    /// `true` as long as the value is the one that was restored from history at the start; left out otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    restored: bool,
+    /// Fields whose times differ from those of the channel, because they are not written with the rest of it. Only if the
+    /// request names channels; left out if there are none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    fields: BTreeMap<String, ListedField>,
+}
+
+/// A field of a channel in the list. Durations are ISO 8601.
+#[derive(Serialize, ToSchema)]
+struct ListedField {
+    /// Time since the field was last written, even unchanged.
+    #[schema(example = "PT4M")]
+    idle: String,
+    /// Usual time between two writes of the field; `null` before the second.
+    #[schema(required = true, example = "PT10S")]
+    pace: Option<String>,
+    /// `true` as long as the value is the one that was restored from history at the start; left out otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    restored: bool,
+}
+
+/// Returns the channels that `caller` may read, restricted to `wanted` if given.
+pub fn list(now: Timestamp, caller: &Caller, wanted: Option<&[Selector]>) -> ChannelList {
     let since = |time: Timestamp| iso_8601(now.duration_since(time).as_secs().max(0) as u64);
     let pace = |ms: u64| iso_8601(ms.div_ceil(1_000));
     let log = &caller.tenant.log;
     let fields = |channel: &Channel| {
         let fields = log.fields_of(channel).into_iter().map(|field| {
-            let mut times = json!({"idle": since(field.written), "pace": field.pace_ms.map(pace)});
-            if field.restored {
-                times["restored"] = true.into();
-            }
-            (field.field, times)
+            let (idle, pace) = (since(field.written), field.pace_ms.map(pace));
+            (field.field, ListedField { idle, pace, restored: field.restored })
         });
-        fields.collect::<Map<_, _>>()
+        fields.collect()
     };
-    let channels: Vec<Value> = log
+    let channels = log
         .channels()
         .into_iter()
         .filter(|info| wanted.is_none_or(|wanted| wanted.iter().any(|selector| selector.matches(&info.channel))))
@@ -92,25 +137,18 @@ pub fn list(now: Timestamp, caller: &Caller, wanted: Option<&[Selector]>) -> Val
         .map(|info| {
             // Built-in channels are never late.
             let written = info.written.filter(|_| !built_in::contains(&info.channel));
-            let mut line = json!({
-                "channel": info.channel,
-                "kind": info.kind,
-                "version": info.version,
-                "age": info.changed.map(since),
-                "idle": written.map(since),
-                "pace": written.and(info.pace_ms).map(pace),
-            });
-            if info.restored {
-                line["restored"] = true.into();
+            let lists_fields = wanted.is_some() && written.is_some();
+            ListedChannel {
+                kind: info.kind,
+                version: info.version,
+                age: info.changed.map(since),
+                idle: written.map(since),
+                pace: written.and(info.pace_ms).map(pace),
+                restored: info.restored,
+                fields: if lists_fields { fields(&info.channel) } else { BTreeMap::new() },
+                channel: info.channel,
             }
-            if wanted.is_some() && written.is_some() {
-                let fields = fields(&info.channel);
-                if !fields.is_empty() {
-                    line["fields"] = fields.into();
-                }
-            }
-            line
         })
         .collect();
-    json!({"channels": channels, "cursor": log.position().to_string()})
+    ChannelList { channels, cursor: log.position().to_string() }
 }

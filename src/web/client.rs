@@ -19,13 +19,13 @@ pub enum ForwardedBy {
     /// one, or be configured as [`ForwardedBy::Forwarded`]: clients can send both.
     #[default]
     Either,
-    /// `X-Forwarded-For` only.
+    /// `X-Forwarded-For` only, the de facto standard.
     XForwardedFor,
     /// `Forwarded` (RFC 7239) only.
     Forwarded,
 }
 
-/// Trusted proxies.
+/// Proxies whose forwarding headers are trusted.
 #[derive(Clone, Debug, Default)]
 pub struct ProxyConfig {
     /// Networks of proxies in front of this server. Default none.
@@ -44,10 +44,10 @@ impl ProxyConfig {
 }
 
 /// Use of the forwarding headers of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Forwarded {
-    /// There are none.
+    /// The request has no forwarding header.
     Absent,
     /// They came from an untrusted client.
     Ignored,

@@ -13,7 +13,7 @@ pub const SESSION_COOKIE: &str = "tricast_session";
 pub struct AccessConfig {
     /// Verifier of tokens; `None` if every client is anonymous.
     pub verifier: Option<Verifier>,
-    /// Issued tickets.
+    /// Tickets that this node issued and that were not redeemed.
     pub tickets: Tickets,
     /// Name of a cookie that may hold the token.
     pub cookie: Option<String>,

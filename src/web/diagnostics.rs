@@ -8,6 +8,7 @@ use actix_web::{
 };
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use utoipa::ToSchema;
 
 use super::{
     client::{self, Forwarded},
@@ -23,7 +24,7 @@ const MAX_PROBES: usize = 64;
 /// Properties of a request after all proxies.
 #[derive(Debug, Serialize)]
 pub struct Seen {
-    /// Version of HTTP that the nearest proxy speaks.
+    /// Version of HTTP that the nearest proxy uses: `1.0` or `1.1`.
     pub http: &'static str,
     /// `Host` as it arrived.
     pub host: Option<String>,
@@ -36,14 +37,15 @@ pub struct Seen {
 }
 
 /// Range of an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = AddressRange)]
 #[serde(rename_all = "lowercase")]
 pub enum Range {
-    /// This machine.
+    /// The loopback address of this machine.
     Loopback,
     /// A network that is not reachable from outside.
     Private,
-    /// Any other address.
+    /// Any other address, which may be reachable from outside.
     Public,
 }
 

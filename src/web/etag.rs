@@ -18,7 +18,7 @@ pub fn is_fresh(headers: &HeaderMap, tag: &HeaderValue) -> bool {
 /// Result of evaluating the validators of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// There are none.
+    /// The request has no validators.
     Unconditional,
     /// The client has this representation: 304.
     NotModified,

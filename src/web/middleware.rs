@@ -164,7 +164,7 @@ fn guard(access: &AccessConfig, request: &ServiceRequest, origin: Origin) -> Res
     if request.uri().path_and_query().is_some_and(|address| address.as_str().contains("%00")) {
         return Err(Problem::bad_request("the URL contains %00: U+0000 is not allowed in names and values").and_close());
     }
-    // A server need not change to any other protocol (RFC 9110, section 7.8): the request is answered normally.
+    // A server need not change to any other protocol (RFC 9110, section 7.8): the request is handled normally.
     let fields = request.headers().get_all(header::UPGRADE);
     let upgrades = fields.into_iter().any(|field| field.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"));
     let body = request.headers().contains_key(header::TRANSFER_ENCODING)

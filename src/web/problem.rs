@@ -12,6 +12,7 @@ use actix_web::{
     http::{StatusCode, header},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::admission::Reached;
 use crate::shutdown::reconnect_soon;
@@ -34,9 +35,9 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 pub struct Problem {
     /// Status of the response.
     pub status: StatusCode,
-    /// Stable code.
+    /// Stable code for programs.
     pub code: Code,
-    /// Explanation for people.
+    /// Explanation of the fault and its remedy, for people.
     pub detail: String,
     /// Time after which to retry.
     pub retry_after: Option<Duration>,
@@ -56,21 +57,33 @@ pub struct Problem {
     pub limit: Option<Limit>,
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// An error (RFC 9457). `code` is stable; `title` and `detail` are for people.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem, example = json!({"type": "about:blank", "title": "Not Found", "status": 404,
+    "detail": "there is no channel \"metrics.nothing\"", "code": "RESOURCE_NOT_FOUND", "instance": "72babca893-1"}))]
+pub struct ProblemBody<'a> {
+    #[schema(example = "about:blank")]
     r#type: &'static str,
+    /// Name of the status.
     title: &'a str,
+    /// Status of the response.
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    /// Explanation of the fault.
     detail: &'a str,
     code: Code,
+    /// ID of the request, which is also in the log and in `X-Request-Id`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     instance: Option<&'a str>,
+    /// Value of `Retry-After` in seconds.
     #[serde(rename = "retryAfter", skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, nullable = false)]
     retry_after: Option<u64>,
 }
 
 impl Problem {
-    /// Creates a problem.
+    /// Creates a problem without headers of its own.
     pub fn new(status: StatusCode, code: Code, detail: impl Into<String>) -> Self {
         let detail = detail.into();
         Self {
@@ -88,7 +101,7 @@ impl Problem {
         }
     }
 
-    /// Creates a 400.
+    /// Creates a 400: the request is not valid.
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, Code::InvalidMessage, detail)
     }
@@ -104,12 +117,12 @@ impl Problem {
         Self { authenticate: Some(authenticate), ..problem }
     }
 
-    /// Creates a 403.
+    /// Creates a 403: the caller lacks a permission, or its origin is not allowed.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, Code::Forbidden, detail)
     }
 
-    /// Creates a 404.
+    /// Creates a 404: the resource does not exist, or the caller may not see it.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, Code::ResourceNotFound, detail)
     }
@@ -127,18 +140,18 @@ impl Problem {
         Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, Code::InvalidMessage, detail) }
     }
 
-    /// Creates a 429.
+    /// Creates a 429: a limit was exceeded. The same request may succeed after `retry_after`.
     pub fn too_many(detail: impl Into<String>, retry_after: Duration) -> Self {
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, detail);
         Self { retry_after: Some(retry_after), may_pass: true, ..problem }
     }
 
-    /// 429 because a tenant has as much of something as it may have. The middleware counts it for `limit`.
+    /// Creates a 429 for a tenant that has reached `limit`, which the middleware counts.
     pub fn at_limit(limit: Limit, detail: impl Into<String>) -> Self {
         Self { limit: Some(limit), ..Self::too_many(detail, Duration::from_secs(60)) }
     }
 
-    /// Creates a 503.
+    /// Creates a 503: the server can't serve the request until `retry_after`.
     pub fn unavailable(detail: impl Into<String>, retry_after: Duration) -> Self {
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::ServerError, detail);
         Self { retry_after: Some(retry_after), may_pass: true, ..problem }
@@ -174,7 +187,7 @@ impl Problem {
 
     /// Returns the problem as JSON, with the request's ID.
     pub fn to_json(&self, instance: Option<&str>) -> String {
-        let body = Body {
+        let body = ProblemBody {
             r#type: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),

@@ -4,13 +4,12 @@
 //! ?channels=a,b      ?channels=a&channels=b      ?channels[]=a&channels[]=b      ?channels[0]=a&channels[1]=b
 //! ```
 //!
-//! All forms mean the same. Unknown parameters are refused by name: if they were ignored, `?channel=a` would get the
+//! All forms mean the same. [`typed_query`](super::typed_query) parses a query into a struct. Unknown parameters are refused by name: if they were ignored, `?channel=a` would get the
 //! default channels without a hint at the mistake.
 
 use std::{fmt::Display, str::FromStr};
 
 use actix_web::{HttpRequest, web};
-use serde::de::{DeserializeOwned, IntoDeserializer, value};
 
 use super::problem::Problem;
 use crate::spelling;
@@ -38,8 +37,16 @@ impl Params {
     /// 400 that names an unknown parameter, and the known ones.
     pub fn read(request: &HttpRequest, known: &[&str]) -> Result<Self, Problem> {
         let params = Self::read_any(request)?;
-        match params.pairs.iter().find(|(name, _)| !is_known(name, known)) {
-            None => Ok(params),
+        params.check_names(known).map(|()| params)
+    }
+
+    /// Checks that all names are among those of `known`.
+    ///
+    /// # Errors
+    /// 400 that names an unknown parameter, and the known ones.
+    pub(super) fn check_names(&self, known: &[&str]) -> Result<(), Problem> {
+        match self.pairs.iter().find(|(name, _)| !is_known(name, known)) {
+            None => Ok(()),
             Some((name, _)) => Err(unknown(name, known)),
         }
     }
@@ -91,16 +98,6 @@ impl Params {
     pub fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Problem> {
         let number = self.one(name)?.map(str::parse).transpose();
         number.map_err(|_| bad(name, &"write a whole number"))
-    }
-
-    /// Parses one of the names that `T` knows.
-    ///
-    /// # Errors
-    /// 400 that lists them.
-    pub fn word<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Problem> {
-        let Some(text) = self.one(name)? else { return Ok(None) };
-        let word = T::deserialize(IntoDeserializer::<value::Error>::into_deserializer(text));
-        word.map(Some).map_err(|error| bad(name, &error))
     }
 }
 

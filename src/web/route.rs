@@ -20,7 +20,7 @@ pub struct Registered {
     pub allow: &'static str,
 }
 
-/// Adds `path`. Methods that `with` does not route are answered with 405 and `allow`.
+/// Adds `path`. Methods that `with` does not route get 405 with `allow`.
 pub fn add(config: &mut web::ServiceConfig, path: &str, allow: &'static str, with: impl FnOnce(Resource) -> Resource) {
     LIST.with_borrow_mut(|list| {
         if let Some(list) = list {

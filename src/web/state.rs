@@ -3,13 +3,14 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    future::{Ready, ready},
     net::IpAddr,
     rc::{Rc, Weak},
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
-use actix_web::HttpRequest;
+use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use tokio::{sync::Semaphore, time::sleep};
 
 use super::{
@@ -41,15 +42,15 @@ pub const PROBE_HEADER: &str = "x-tricast-probe";
 /// State that all workers share.
 #[derive(Clone)]
 pub struct Shared {
-    /// All tenants.
+    /// Tenants that this process has open.
     pub tenants: Tenants,
     /// Store of orders, dashboards, alerts and history.
     pub store: Store,
     /// Metrics of the server itself.
     pub counters: Arc<Counters>,
-    /// Shutdown state.
+    /// Whether the server drains or stops.
     pub shutdown: Shutdown,
-    /// Wall-clock time.
+    /// Wall clock; tests use their own.
     pub clock: Clock,
     /// Comparison of this machine's clock with those of the bus and the database.
     pub clocks: super::clocks::Clocks,
@@ -57,7 +58,7 @@ pub struct Shared {
     pub requests: Arc<super::request_counts::RequestCounts>,
     /// Authentication, origins and proxies.
     pub access: Arc<AccessConfig>,
-    /// Admission control.
+    /// Limits of streams, handshakes and changes.
     pub admission: Arc<Admission>,
     /// Limits of request bodies.
     pub body: BodyConfig,
@@ -123,7 +124,7 @@ impl State {
     ///
     /// # Errors
     /// A 500 if the application was built without it.
-    pub fn of(request: &HttpRequest) -> Result<Rc<Self>, Problem> {
+    pub(super) fn of(request: &HttpRequest) -> Result<Rc<Self>, Problem> {
         request.app_data::<Rc<Self>>().cloned().ok_or_else(|| Problem::internal("no state in the application"))
     }
 
@@ -261,6 +262,18 @@ impl State {
     pub fn retire_after(&self) -> Option<Duration> {
         let age = self.shared.max_connection_age;
         (!age.is_zero()).then(|| age.mul_f64(0.9 + fastrand::f64() / 5.0))
+    }
+}
+
+/// Extractor of the [`State`] of the worker that serves the request.
+pub struct WorkerState(pub Rc<State>);
+
+impl FromRequest for WorkerState {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(State::of(request).map(Self))
     }
 }
 

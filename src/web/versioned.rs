@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::precondition;
 use tricast_core::version::Version;
 
-/// Resource with the strong entity tag of its version. A GET or HEAD whose `If-None-Match` names that version is answered
-/// with 304 and no body.
+/// Resource with the strong entity tag of its version. A GET or HEAD whose `If-None-Match` names that version gets
+/// 304 and no body.
 pub struct Versioned<T> {
     version: Version,
     status: StatusCode,

@@ -18,6 +18,7 @@ pub struct Channel(Arc<str>);
 
 /// Kind of a channel, fixed by its first publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ChannelKind {
     /// A current value; a reader that is behind gets the newest one.
@@ -28,6 +29,8 @@ pub enum ChannelKind {
 
 /// Reason for the end of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize, serde::Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = ChannelEnd))]
 #[serde(rename_all = "lowercase")]
 pub enum Gone {
     /// A client deleted it.

@@ -24,6 +24,8 @@ pub mod ids;
 pub mod interval;
 pub mod lives;
 pub mod log;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 pub mod pace;
 pub mod pause;
 pub mod position;

@@ -6,6 +6,8 @@
 pub mod alerts;
 pub mod dashboards;
 pub mod history;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 pub mod orders;
 pub mod relay;
 pub mod service;

@@ -23,23 +23,27 @@ const ERRORS: [(&str, &str, &str); 12] = [
         "The request is not valid: its syntax, a parameter out of bounds, or a missing, wrong or unknown field.",
     ),
     ("401", "Unauthorized", "A token is required, or the given one is not valid."),
-    ("403", "Forbidden", "The token lacks a permission, or the request comes from a page of a foreign origin."),
+    (
+        "403",
+        "Forbidden",
+        "The token lacks a permission, or the request comes from a page of an origin that is not allowed.",
+    ),
     ("404", "NotFound", "The resource does not exist, or the caller may not see it."),
-    ("408", "Timeout", "The body took too long. The connection is closed."),
+    ("408", "Timeout", "The body was not received in time. The connection is closed."),
     ("412", "PreconditionFailed", "The resource has changed since the tag in `If-Match`."),
     ("413", "TooLarge", "The body is larger than `limits.max_body`. The connection is closed."),
-    ("415", "UnsupportedMediaType", "The body is compressed. The connection is closed."),
-    ("429", "TooMany", "A limit was exceeded; `Retry-After` says when to retry."),
-    ("500", "Internal", "Internal error. Look up the request id in the server log."),
-    ("503", "Unavailable", "The server is shutting down or at a limit; `Retry-After` says when to retry."),
+    ("415", "UnsupportedMediaType", "The body has an unsupported content coding. The connection is closed."),
+    ("429", "TooMany", "A limit was exceeded. `Retry-After` is the time to wait."),
+    ("500", "Internal", "Internal error. The server log has details under the request ID."),
+    ("503", "Unavailable", "The server is shutting down or at a limit. `Retry-After` is the time to wait."),
     (
         "504",
         "Unconfirmed",
-        "The store did not confirm the change, which may have been made: read the resource before you repeat the request.",
+        "The store did not confirm the change, which may have been made. Read the resource before you repeat the request.",
     ),
 ];
 
-/// Paths of stored resources.
+/// Prefixes of the paths of stored resources, whose changes can remain unconfirmed.
 const STORED: [&str; 5] = ["/api/orders", "/api/customers", "/api/visits", "/api/dashboards", "/api/alerts"];
 
 /// Adds the shared parts to the document.
@@ -81,7 +85,7 @@ impl Common {
                 "token",
                 SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::with_description(
                     "token",
-                    "The same token in the URL, for clients that cannot set headers. URLs end up in logs: a ticket is better.",
+                    "The same token in the URL, for clients that cannot set headers. URLs are logged by proxies: a ticket is safer.",
                 ))),
             ),
             (
@@ -93,7 +97,10 @@ impl Common {
             ),
         ];
         if let Some(name) = cookie {
-            let value = ApiKeyValue::with_description(name.clone(), "The token in a cookie.".into());
+            let value = ApiKeyValue::with_description(
+                name.clone(),
+                "The token in a cookie, as the server's own pages send it.".into(),
+            );
             schemes.push(("cookie", SecurityScheme::ApiKey(ApiKey::Cookie(value))));
         }
         let mut any: Vec<SecurityRequirement> = Vec::new();
@@ -152,7 +159,7 @@ fn complete(path: &str, method: &str, operation: &mut Operation, used: &mut BTre
         let RefOr::T(response) = response else { continue };
         add_header(response, "X-Request-Id", "ID of the request, also in the log.");
         if conditional && status == "200" {
-            add_header(response, "ETag", "For `If-None-Match`.");
+            add_header(response, "ETag", "Tag of the representation, for `If-None-Match`.");
         }
         if status.starts_with(['4', '5']) && response.content.is_empty() {
             response.content.insert(PROBLEM_JSON.into(), problem().into());
@@ -174,7 +181,7 @@ fn add_header(response: &mut Response, name: &str, description: &str) {
     response.headers.entry(name.into()).or_insert(header.into());
 }
 
-/// Adds HEAD: GET without the body, also for streams. It never upgrades.
+/// Adds HEAD: GET without the body, also for streams. A HEAD is never a handshake.
 fn add_head(item: &mut PathItem) {
     let Some(get) = &item.get else { return };
     let mut head = get.clone();
@@ -211,7 +218,7 @@ fn error(name: &str, description: &str) -> Response {
         "Unauthorized" => {
             add_header(&mut response, "WWW-Authenticate", "`Bearer`, with an error (RFC 6750, section 3).")
         }
-        "TooMany" | "Unavailable" => add_header(&mut response, "Retry-After", "Seconds."),
+        "TooMany" | "Unavailable" => add_header(&mut response, "Retry-After", "Seconds after which to retry."),
         _ => {}
     }
     response
@@ -221,7 +228,7 @@ fn not_modified() -> Response {
     let description = "The client has the current representation.";
     let mut response = ResponseBuilder::new().description(description).build();
     add_header(&mut response, "X-Request-Id", "ID of the request, also in the log.");
-    add_header(&mut response, "ETag", "As with 200.");
+    add_header(&mut response, "ETag", "Tag of the representation, as with status 200.");
     response
 }
 

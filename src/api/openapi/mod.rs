@@ -1,7 +1,8 @@
-//! `GET /api/openapi.json`: the interface of the server as an OpenAPI 3.1 document. `/docs` shows it.
+//! `GET /api/openapi.json`: the API of the server as an OpenAPI 3.1 document, which `/docs` shows.
 //!
-//! Each handler describes itself beside its code (`#[utoipa::path]`). `app` combines the parts, because it knows all
-//! handlers; [`common`] adds the parts that all operations share. The document is written when the server starts.
+//! Each handler has its description beside its code (`#[utoipa::path]`), and each type of a body is its own schema
+//! (`utoipa::ToSchema`). JSON that is written or parsed by hand has a file `schema.rs` beside that code. `app` combines
+//! the parts, because it knows all handlers; [`common`] adds the parts that all operations share.
 
 use std::fmt;
 
@@ -13,13 +14,9 @@ use actix_web::{
 use bytes::Bytes;
 use utoipa::openapi::OpenApi;
 
-use crate::web::{encoding, etag, problem::Problem};
+use crate::web::{encoding, etag, parameters::IfNoneMatch, problem::Problem};
 
-pub mod alerts;
-pub mod business;
 pub mod common;
-pub mod params;
-pub mod shapes;
 
 /// Parts of the document that depend on the settings.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +37,7 @@ pub struct Document {
 }
 
 impl Document {
-    /// Serializes the document.
+    /// Serializes the document and computes its tag.
     pub fn new(document: &OpenApi) -> Self {
         // Maps with text keys and plain values cannot fail to serialize.
         let json = Bytes::from(document.to_pretty_json().unwrap_or_default());
@@ -61,9 +58,10 @@ impl fmt::Display for Document {
     tag = "Operation",
     operation_id = "getOpenApi",
     summary = "OpenAPI document",
-    description = "An OpenAPI 3.1 document of every path of this server, with its settings. `tricast openapi` prints it too.",
-    params(params::Conditional),
-    responses((status = 200, description = "The document", body = shapes::Anything)),
+    description = "An OpenAPI 3.1 document of every path of this server, according to its settings. `tricast openapi` prints the \
+        same document.",
+    params(IfNoneMatch),
+    responses((status = 200, description = "The document", body = BTreeMap<String, Value>)),
     security(())
 )]
 pub async fn get(request: HttpRequest, document: web::Data<Document>) -> Result<HttpResponse, Problem> {

@@ -23,12 +23,12 @@ mod answer;
 mod config;
 mod question;
 mod representation;
+mod schema;
 
 pub use config::PollConfig;
 
 use self::{question::Question, representation::Representation};
 use crate::{
-    api::openapi::{params, shapes},
     transport::stream::{
         cutover::{self, Cutover},
         expiry::Expiry,
@@ -39,8 +39,9 @@ use crate::{
         caller::Caller,
         etag::{self, Verdict},
         middleware::Held,
+        parameters,
         problem::Problem,
-        state::State,
+        state::{State, WorkerState},
     },
 };
 use tricast_core::{
@@ -64,20 +65,28 @@ const VARY_BY_TOKEN: &str = "Accept, Accept-Encoding, Authorization, Cookie, Pre
     tag = "Polling",
     operation_id = "getMetrics",
     summary = "Poll the snapshot or several channels",
-    description = "Without `channels` and `since` the snapshot; with them states, events, and a cursor to continue from.",
-    params(params::Channels, params::Poll, params::Backfill, params::Conditional, params::Dated, params::Waiting),
+    description = "Returns the snapshot, or with `channels` or `since` the values and events of channels, with a cursor to continue \
+        from.",
+    params(
+        parameters::Channels, schema::Query, parameters::Interval, parameters::Backfill, parameters::IfNoneMatch,
+        parameters::IfModifiedSince, schema::Prefer,
+    ),
     responses(
-        (status = 200, description = "The current data", content((shapes::Polled = "application/json"), (String = "text/plain")),
+        (status = 200, description = "The current data", content((schema::Metrics = "application/json"), (String = "text/plain")),
             headers(
-                ("Last-Modified" = String, description = "For `If-Modified-Since`"),
-                ("Preference-Applied" = String, description = "The preference that was applied"),
+                ("Last-Modified" = String, description = "Time of the last change, for `If-Modified-Since`"),
+                ("Preference-Applied" = String, description = "The preference of `Prefer` that was applied"),
             )),
-        (status = 404, description = "`backfill` on a server without history"),
-        (status = 503, description = "This node has not read as far as `since` yet; or `backfill`: the store is not available at the moment. See `Retry-After`"),
+        (status = 404, description = "The request has `backfill`, and the server keeps no history"),
+        (status = 503, description = "This node has not read up to `since` yet, or the request has `backfill` and the store is not available at the moment. `Retry-After` is the time to wait"),
     )
 )]
-pub async fn poll(request: HttpRequest, config: web::Data<PollConfig>) -> Result<HttpResponse, Problem> {
-    answer_to(&request, **config, None).await
+pub async fn poll(
+    request: HttpRequest,
+    config: web::Data<PollConfig>,
+    WorkerState(state): WorkerState,
+) -> Result<HttpResponse, Problem> {
+    answer_to(&state, &request, **config, None).await
 }
 
 /// Handles `GET` and `HEAD /api/metrics/{channel}`.
@@ -88,33 +97,39 @@ pub async fn poll(request: HttpRequest, config: web::Data<PollConfig>) -> Result
     operation_id = "getChannel",
     summary = "Poll one channel",
     params(
-        ("channel" = String, Path, description = "Its name", pattern = r"^[A-Za-z0-9_.:-]{1,128}$", example = "metrics.orders"),
-        params::Poll, params::Backfill, params::Conditional, params::Dated, params::Waiting,
+        ("channel" = String, Path, description = "Name of the channel", pattern = r"^[A-Za-z0-9_.:-]{1,128}$", example = "metrics.orders"),
+        schema::Query, parameters::Interval, parameters::Backfill, parameters::IfNoneMatch, parameters::IfModifiedSince,
+        schema::Prefer,
     ),
     responses(
-        (status = 200, description = "The current data", content((shapes::OneChannel = "application/json"), (String = "text/plain")),
+        (status = 200, description = "The current data", content((schema::OneChannel = "application/json"), (String = "text/plain")),
             headers(
-                ("Last-Modified" = String, description = "For `If-Modified-Since`"),
-                ("Preference-Applied" = String, description = "The preference that was applied"),
+                ("Last-Modified" = String, description = "Time of the last change, for `If-Modified-Since`"),
+                ("Preference-Applied" = String, description = "The preference of `Prefer` that was applied"),
             )),
-        (status = 410, description = "The channel has ended, not long ago"),
+        (status = 410, description = "The channel has ended recently"),
     )
 )]
 pub async fn poll_channel(
     request: HttpRequest,
     config: web::Data<PollConfig>,
     channel: web::Path<String>,
+    WorkerState(state): WorkerState,
 ) -> Result<HttpResponse, Problem> {
-    answer_to(&request, **config, Some(&channel)).await
+    answer_to(&state, &request, **config, Some(&channel)).await
 }
 
 /// Value of `Warning` while the log cannot be read: other nodes may have newer values (RFC 7234, section 5.5.1, which its
 /// successor does not define any more; clients that know it show it, others ignore it).
 const STALE: &str = "110 tricast \"Response is Stale\"";
 
-async fn answer_to(request: &HttpRequest, config: PollConfig, one: Option<&str>) -> Result<HttpResponse, Problem> {
-    let state = State::of(request)?;
-    let caller = access::identify(&state, request).await?;
+async fn answer_to(
+    state: &Rc<State>,
+    request: &HttpRequest,
+    config: PollConfig,
+    one: Option<&str>,
+) -> Result<HttpResponse, Problem> {
+    let caller = access::identify(state, request).await?;
     let question = Question::read(request, one, &caller, config)?;
     access::check_reading(&caller.identity, &question.target.selectors()?)?;
     caller.local.note_poll(&caller.identity);
@@ -125,7 +140,7 @@ async fn answer_to(request: &HttpRequest, config: PollConfig, one: Option<&str>)
     // A client that continues from a cursor has had it.
     let is_new = || question.since(log).is_none_or(|since| since.gap);
     if let Some(span) = question.backfill.filter(|_| is_new()) {
-        return with_past(&state, &caller, request, &question, span).await;
+        return with_history(state, &caller, request, &question, span).await;
     }
     let mut representation = answer::to(&question, &caller)?;
     let mut verdict = etag::judge(request.headers(), &representation.tag, representation.modified);
@@ -135,7 +150,7 @@ async fn answer_to(request: &HttpRequest, config: PollConfig, one: Option<&str>)
     {
         let deadline = Instant::now() + wait;
         let (first, start) = (representation.tag.clone(), Instant::now());
-        representation = hold(&state, &caller, request, &question, representation, deadline).await?;
+        representation = hold(state, &caller, request, &question, representation, deadline).await?;
         verdict = match etag::judge(request.headers(), &representation.tag, representation.modified) {
             // `*` matches any tag, and a date any change in its second: the client waits for a change.
             Verdict::NotModified if representation.tag != first => Verdict::Modified,
@@ -158,7 +173,7 @@ async fn answer_to(request: &HttpRequest, config: PollConfig, one: Option<&str>)
 }
 
 /// Returns the current response with the history before it. It is never held: the client continues from its cursor.
-async fn with_past(
+async fn with_history(
     state: &Rc<State>,
     caller: &Caller,
     request: &HttpRequest,

@@ -50,9 +50,14 @@ use connection::{Connection, Handshake};
 use link::Framing;
 
 use crate::{
-    api::openapi::{params, shapes},
     transport::websocket::handshake,
-    web::{access, problem::Problem, query::Params, route, state::State},
+    web::{
+        access,
+        problem::Problem,
+        query::Params,
+        route,
+        state::{State, WorkerState},
+    },
 };
 use tricast_core::counters::Transport;
 
@@ -132,6 +137,21 @@ impl Query {
     }
 }
 
+/// Query of the endpoint in the OpenAPI document; clients may add parameters of their own.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by the derive macro alone")]
+struct EngineIo {
+    /// Version of the Engine.IO protocol: `4`.
+    #[param(rename = "EIO", example = "4")]
+    protocol: String,
+    /// `polling` or `websocket`.
+    #[param(example = "polling")]
+    transport: String,
+    /// ID of the session, once it is open.
+    sid: Option<String>,
+}
+
 /// Handles `GET /socket.io/`: opens a session, returns its packets, or upgrades to a WebSocket.
 #[utoipa::path(
     get,
@@ -139,16 +159,16 @@ impl Query {
     tag = "Streams",
     operation_id = "openSocketIo",
     summary = "Socket.IO",
-    description = "For clients of Socket.IO (socket.io-client 3 or later, python-socketio 5 or later), which make these \
-        requests themselves. Namespaces: `/`, `/dashboard`, `/analytics/dashboard` and `/tricast`; the token is \
+    description = "Endpoint of the client libraries of Socket.IO (socket.io-client 3 or later, python-socketio 5 or later), which \
+        make these requests themselves. Namespaces: `/`, `/dashboard`, `/analytics/dashboard` and `/tricast`; the token is \
         `auth.token`. See `docs/socketio.md`.",
-    params(params::EngineIo),
+    params(EngineIo),
     security(()),
     responses(
         (status = 101, description = "The WebSocket is open"),
-        (status = 200, description = "Packets", body = String, content_type = "text/plain"),
-        (status = 400, description = "Refused by the protocol", body = shapes::Anything, content_type = "application/json"),
-        (status = 503, description = "The server has reached its connection limit, or is shutting down: see `Retry-After`"),
+        (status = 200, description = "Packets of the server", body = String, content_type = "text/plain"),
+        (status = 400, description = "The request breaks the Engine.IO protocol", body = BTreeMap<String, Value>, content_type = "application/json"),
+        (status = 503, description = "The server has reached its connection limit or is shutting down. `Retry-After` is the time to wait"),
     )
 )]
 pub(crate) async fn get(
@@ -156,8 +176,8 @@ pub(crate) async fn get(
     payload: web::Payload,
     config: web::Data<SocketIoConfig>,
     registry: web::Data<Registry>,
+    WorkerState(state): WorkerState,
 ) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
     if access::check_origin(&state, &request).is_err() {
         return Ok(EngineFailure::Forbidden.into());
     }
@@ -230,14 +250,14 @@ async fn head() -> HttpResponse {
     path = "/socket.io/",
     tag = "Streams",
     operation_id = "postSocketIo",
-    summary = "Packets of a Socket.IO client",
+    summary = "Send packets of a Socket.IO client",
     description = "Packets of a polling session, separated by U+001E; binary packets are `b` and base64.",
-    params(params::EngineIo),
+    params(EngineIo),
     request_body(content = String, content_type = "text/plain"),
     security(()),
     responses(
-        (status = 200, description = "Taken: `ok`", body = String, content_type = "text/html"),
-        (status = 400, description = "Refused by the protocol", body = shapes::Anything, content_type = "application/json"),
+        (status = 200, description = "The packets were accepted: `ok`", body = String, content_type = "text/html"),
+        (status = 400, description = "The request breaks the Engine.IO protocol", body = BTreeMap<String, Value>, content_type = "application/json"),
     )
 )]
 pub(crate) async fn post(
@@ -245,8 +265,8 @@ pub(crate) async fn post(
     payload: web::Payload,
     config: web::Data<SocketIoConfig>,
     registry: web::Data<Registry>,
+    WorkerState(state): WorkerState,
 ) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
     let link = match Query::read(&request) {
         Err(failure) => return Ok(failure.into()),
         Ok(Query { sid: None, .. }) => return Ok(EngineFailure::BadMethod.into()),

@@ -17,14 +17,12 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::{
-    api::openapi::shapes,
-    web::{
-        access,
-        authorized::{Anyone, Authorized},
-        body::Body,
-        problem::Problem,
-    },
+use super::schema::StreamCommand;
+use crate::web::{
+    access,
+    authorized::{Anyone, Authorized},
+    body::Body,
+    problem::Problem,
 };
 use tricast_auth::Identity;
 use tricast_core::{
@@ -166,18 +164,18 @@ impl Drop for Registration {
     }
 }
 
-/// Handles `POST /api/sessions/{id}`: 200 with the reply that a WebSocket would get.
+/// Handles `POST /api/sessions/{id}`: 200 with the reply, as on a WebSocket.
 #[utoipa::path(
     post,
     path = "/api/sessions/{id}",
     tag = "Streams",
-    operation_id = "tellSession",
+    operation_id = "sendCommand",
     summary = "Send a command to an event stream",
-    description = "An EventSource can't send. The stream's first event, `connected`, names its session; what is posted \
-        to that name changes the stream without a reconnect.",
+    description = "An EventSource cannot send. The first event of a stream, `connected`, has the ID of its session; a message \
+        posted to that ID changes the stream without a reconnection.",
     params(("id" = String, Path, description = "The `session` of the event `connected`", example = "0f8fad5bd9cb469fa165e3b2a2f3c9d7")),
-    request_body = shapes::SessionMessage,
-    responses((status = 200, description = "The reply that a WebSocket would get", body = shapes::Anything))
+    request_body = StreamCommand,
+    responses((status = 200, description = "The reply, as on a WebSocket", body = BTreeMap<String, Value>))
 )]
 pub(crate) async fn post(
     id: web::Path<String>,

@@ -31,13 +31,13 @@ mod config;
 pub(crate) mod control;
 mod event;
 mod probe;
+mod schema;
 mod session;
 
 pub use config::SseConfig;
 pub use control::SessionRegistry;
 
 use crate::{
-    api::openapi::params,
     shutdown::{reconnect_after, reconnect_soon},
     transport::stream::{
         Session, Stream,
@@ -45,7 +45,14 @@ use crate::{
         resume::Verdict,
     },
     web::{
-        access, caller::Caller, channels, problem::Problem, query::Params, request_id::RequestId, route, state::State,
+        access,
+        caller::Caller,
+        channels, parameters,
+        problem::Problem,
+        query::Params,
+        request_id::RequestId,
+        route,
+        state::{State, WorkerState},
     },
 };
 use tricast_core::{
@@ -134,22 +141,24 @@ pub fn configure(services: &mut web::ServiceConfig, config: SseConfig, registry:
     tag = "Streams",
     operation_id = "openEventStream",
     summary = "Server-Sent Events",
-    description = "Each event carries its cursor as `id`. Without `channels`: `metrics,alerts`, as far as the caller may \
-        read them. Events: `connected` first, `metrics`, `metric`, `alert`, `system`, `gap`, `ping`, `auth_expiring`, \
+    description = "The `id` of each event is its cursor. Without `channels` the stream has `metrics` and `alerts`, as far as the \
+        caller may read them. Events: `connected` first, `metrics`, `metric`, `alert`, `system`, `gap`, `ping`, `auth_expiring`, \
         `bye`, `error`, and on other event channels the event's own name.",
-    params(params::Channels, params::Stream, params::Backfill, params::Probe, params::LastEventId),
+    params(
+        parameters::Channels, parameters::Interval, schema::Stream, parameters::Backfill, schema::Probe, schema::LastEventId,
+    ),
     responses(
         (status = 200, description = "The stream", body = String, content_type = "text/event-stream",
             example = json!("retry: 2000\n\nid: k3f9x2ab:11\nevent: order_created\ndata: {\"channel\":\"orders\"}\n\n")),
-        (status = 503, description = "The server has reached its limit of streams, is shutting down, or has not read up to the cursor yet: see `Retry-After`"),
+        (status = 503, description = "The server has reached its limit of streams, is shutting down, or has not read up to the cursor yet. `Retry-After` is the time to wait"),
     )
 )]
 pub(crate) async fn open(
     request: HttpRequest,
     config: web::Data<SseConfig>,
     registry: web::Data<SessionRegistry>,
+    WorkerState(state): WorkerState,
 ) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
     let query = Query::read(&request)?;
     if let Some(count) = query.probe {
         let answer = probe::open(&state, &request, **config, probe::ProbeSettings::read(count, &query)?);
@@ -165,8 +174,11 @@ pub(crate) async fn open(
 }
 
 /// Handles `HEAD /events`: the headers of the response to a GET, without the stream. Monitors use it.
-async fn peek(request: HttpRequest, config: web::Data<SseConfig>) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
+async fn peek(
+    request: HttpRequest,
+    config: web::Data<SseConfig>,
+    WorkerState(state): WorkerState,
+) -> Result<HttpResponse, Problem> {
     let query = Query::read(&request)?;
     // The permit of the stream is released at the end of this function.
     let _slot = state.open_stream(Transport::Sse, state.address(&request))?;

@@ -10,7 +10,7 @@ use futures_util::{Stream, stream::FuturesUnordered};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::web::{caller::Caller, channels, problem::Problem, state::State};
+use crate::web::{caller::Caller, channels, problem::Problem, state::State, typed_query::PageSize};
 use tricast_auth::Permission;
 use tricast_core::{channel::Channel, protocol::error::Code};
 use tricast_domain::{
@@ -23,9 +23,6 @@ const MAX_NAMES: usize = 1_000;
 
 /// Most buckets of one `get_history`: a long message delays those behind it.
 const MAX_BUCKETS: usize = 10_000;
-
-/// Most orders of one `list_orders`.
-const MAX_ORDERS: usize = 200;
 
 /// Error of an action: its code, and a message for people.
 pub(in crate::transport) type RpcError = (Code, String);
@@ -76,7 +73,7 @@ pub(super) async fn call(
 ) -> Result<Value, RpcError> {
     match action.as_str() {
         "get_snapshot" => snapshot(&caller, &params),
-        "list_channels" => Ok(channels::list(state.shared.clock.now(), &caller, None)),
+        "list_channels" => Ok(json!(channels::list(state.shared.clock.now(), &caller, None))),
         "get_history" => history_of(state, &caller, read(params)?).await,
         "get_order_details" => {
             needs(&caller, Permission::ReadOrders)?;
@@ -86,9 +83,13 @@ pub(super) async fn call(
         "list_orders" => {
             needs(&caller, Permission::ReadOrders)?;
             let List { status, limit, after } = read(params)?;
-            let limit = limit.unwrap_or(50).clamp(1, MAX_ORDERS);
-            let page = caller.tenant.orders.list(status, limit, after.as_deref()).await.map_err(failure)?;
-            Ok(json!({"orders": page.orders, "next": page.next}))
+            let page = caller
+                .tenant
+                .orders
+                .list(status, limit.unwrap_or_default().0, after.as_deref())
+                .await
+                .map_err(failure)?;
+            Ok(json!(page))
         }
         "mark_order_priority" => {
             needs(&caller, Permission::WriteOrders)?;
@@ -124,13 +125,13 @@ struct Mark {
 #[serde(deny_unknown_fields)]
 struct List {
     status: Option<Status>,
-    limit: Option<usize>,
+    limit: Option<PageSize>,
     after: Option<String>,
 }
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Past {
+struct HistoryParams {
     channel: String,
     field: Option<OneOrMany>,
     from: Option<String>,
@@ -145,8 +146,8 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
-async fn history_of(state: &State, caller: &Caller, params: Past) -> Result<Value, RpcError> {
-    let Past { channel, field, from, to, interval } = &params;
+async fn history_of(state: &State, caller: &Caller, params: HistoryParams) -> Result<Value, RpcError> {
+    let HistoryParams { channel, field, from, to, interval } = &params;
     let fields = match field {
         None => Vec::new(),
         Some(OneOrMany::One(field)) => vec![field.as_str()],

@@ -27,14 +27,13 @@ pub use deflate::Compression;
 pub(super) use output::{CLOSE_WAIT, FAILED_WAIT};
 
 use crate::{
-    api::openapi::params,
     transport::stream::Stream,
     web::{
         access,
         problem::Problem,
         query::Params,
         route,
-        state::{PROBE_HEADER, State},
+        state::{PROBE_HEADER, WorkerState},
     },
 };
 use tricast_core::{counters::Transport, protocol::SUBPROTOCOL};
@@ -51,6 +50,25 @@ pub fn configure(services: &mut web::ServiceConfig, config: WebSocketConfig) {
     }
 }
 
+/// Headers of the opening handshake (RFC 6455, section 4.1).
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "read by the derive macro alone")]
+struct HandshakeHeaders {
+    /// `websocket`; `Connection` has to be `Upgrade`.
+    #[param(nullable = false, rename = "Upgrade", example = "websocket")]
+    upgrade: String,
+    /// Version of the protocol: `13`.
+    #[param(nullable = false, rename = "Sec-WebSocket-Version", example = "13")]
+    version: String,
+    /// 16 random bytes as Base64.
+    #[param(nullable = false, rename = "Sec-WebSocket-Key", example = "dHJpY2FzdCByZWFkeXogPw==")]
+    key: String,
+    /// Subprotocol: `tricast.v1` is accepted if offered.
+    #[param(nullable = false, rename = "Sec-WebSocket-Protocol", example = "tricast.v1")]
+    protocol: Option<String>,
+}
+
 /// Handles `GET /ws`.
 #[utoipa::path(
     get,
@@ -58,24 +76,24 @@ pub fn configure(services: &mut web::ServiceConfig, config: WebSocketConfig) {
     tag = "Streams",
     operation_id = "openWebSocket",
     summary = "WebSocket",
-    description = "RFC 6455; one JSON object per text message. `connected` comes first. The client says `subscribe`, \
-        `unsubscribe`, `pause`, `resume`, `request`, `ping`, `configure`, `authenticate`, `refresh_token` or \
-        `disconnect`. Without a token where one is needed it opens all the same and waits for `authenticate`. \
-        `GET /api/protocol` has the close codes.",
-    params(params::Handshake),
+    description = "WebSocket (RFC 6455) with one JSON object per text message. The server sends `connected` first. Messages of \
+        the client: `subscribe`, `unsubscribe`, `pause`, `resume`, `request`, `ping`, `configure`, `authenticate`, \
+        `refresh_token`, `disconnect`. If the server requires a token and the handshake has none, the connection waits for \
+        `authenticate`. `GET /api/protocol` returns the close codes.",
+    params(HandshakeHeaders),
     responses(
-        (status = 101, description = "It is open",
-            headers(("Sec-WebSocket-Accept" = String, description = "RFC 6455, section 4.2.2"))),
-        (status = 426, description = "Not a handshake: `Upgrade` says what to do"),
-        (status = 503, description = "The server has reached its connection limit, or is shutting down: see `Retry-After`"),
+        (status = 101, description = "The WebSocket is open",
+            headers(("Sec-WebSocket-Accept" = String, description = "Proof that the server accepts the handshake (RFC 6455, section 4.2.2)"))),
+        (status = 426, description = "The request is not a handshake. `Upgrade` names the required protocol"),
+        (status = 503, description = "The server has reached its connection limit or is shutting down. `Retry-After` is the time to wait"),
     )
 )]
 pub(crate) async fn open(
     request: HttpRequest,
     payload: web::Payload,
     config: web::Data<WebSocketConfig>,
+    WorkerState(state): WorkerState,
 ) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
     access::check_origin(&state, &request)?;
     Params::read(&request, &[])?;
     let mut response = handshake(&request).await?;
@@ -100,12 +118,12 @@ pub(crate) async fn open(
     Ok(response.set_body(session).map_into_boxed_body())
 }
 
-/// `HEAD /ws`: what a GET without a handshake is answered.
+/// Handles `HEAD /ws`: the response to a GET that is not a handshake.
 async fn peek() -> Result<HttpResponse, Problem> {
     Err(Problem::upgrade_required("ask with a handshake", false))
 }
 
-/// Says yes to permessage-deflate in `response` if one of the client's offers fits.
+/// Accepts permessage-deflate in `response` if one of the client's offers fits (RFC 7692, section 7).
 pub fn accept_deflate(request: &HttpRequest, response: &mut HttpResponse) -> Compression {
     let offers = request.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS);
     let Some((compression, answer)) = deflate::agree(offers.filter_map(|offers| offers.to_str().ok())) else {
@@ -120,10 +138,10 @@ pub fn accept_deflate(request: &HttpRequest, response: &mut HttpResponse) -> Com
     }
 }
 
-/// The opening handshake (RFC 6455, section 4.2). The answer's body is to be replaced by whatever speaks the frames.
+/// Returns the response to an opening handshake (RFC 6455, section 4.2). The caller replaces its body by the stream of frames.
 ///
 /// # Errors
-/// A [`Problem`] with 400 or 426 that says which version is spoken here.
+/// A [`Problem`] with 400 or 426 that names the supported version.
 pub async fn handshake(request: &HttpRequest) -> Result<HttpResponse, Problem> {
     if request.version() < actix_web::http::Version::HTTP_11 {
         return Err(Problem::bad_request("a WebSocket needs HTTP/1.1"));
@@ -133,7 +151,7 @@ pub async fn handshake(request: &HttpRequest) -> Result<HttpResponse, Problem> {
     match actix_ws::handle_with_protocols(request, nothing, &[SUBPROTOCOL]) {
         Ok((response, _, _)) => Ok(response),
         Err(error) => {
-            // 426 says how to come in; 400 is for a handshake that tried and got it wrong.
+            // 426 names the protocol to upgrade to; 400 is for a handshake with a fault.
             let tried = request.headers().contains_key(header::SEC_WEBSOCKET_KEY);
             let upgrade = error.as_response_error().status_code();
             tracing::debug!(%error, "a WebSocket handshake was refused");

@@ -35,13 +35,15 @@ pub enum CloseReason {
     Forbidden,
 }
 
-/// Entry of the table.
+/// Close code of a WebSocket.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CloseCode {
-    /// Code on the wire.
+    /// Status code of the close frame.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1000, maximum = 4999))]
     pub code: u16,
-    /// Reason on the wire.
+    /// Reason in the close frame, in words.
     pub reason: &'static str,
     /// Whether the client should reconnect.
     #[serde(rename = "comeBack")]

@@ -1,7 +1,9 @@
 //! Stable error codes, shared by all transports (docs/protocol.md, section 8.1).
 
 /// Kind of an error for programs. The text beside it is for people and may change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = ErrorCode))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     /// The message is not valid: syntax, a missing or wrong field, an unknown type or action.

@@ -39,12 +39,16 @@ pub enum Remedy {
     Trusted,
 }
 
-/// Entry of the table.
+/// Fix of a faulty path: a directive of nginx or a setting of the server, and an explanation.
 #[derive(Clone, Copy, Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Remedy))]
 pub struct RemedyEntry {
     /// Stable name, such as in the results of `tricast doctor`.
+    #[cfg_attr(feature = "openapi", schema(example = "buffering"))]
     pub id: &'static str,
     /// Directive for the configuration of nginx; empty if nginx is not the cause.
+    #[cfg_attr(feature = "openapi", schema(example = "proxy_buffering off;"))]
     pub nginx: &'static str,
     /// Setting of the server; empty if it is not the cause.
     pub setting: &'static str,

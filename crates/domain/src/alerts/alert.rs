@@ -7,13 +7,18 @@ use super::{Severity, Target};
 use crate::relay::NewEvent;
 use tricast_core::{clock::rfc3339, ids::random_u64};
 
-/// Alert as clients see it.
+/// An alert.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(example = json!({"id": "alt-0190b6a1f0c85d1e9a3f", "ruleId": "slow", "type": "critical",
+    "metric": "metrics.api.avg_response_time", "message": "Slow responses: metrics.api.avg_response_time is 300, above 250",
+    "value": 300.0, "threshold": 250.0, "raisedAt": "2024-07-15T14:00:05.120Z"})))]
 #[serde(rename_all = "camelCase")]
 pub struct Alert {
-    /// Id: `alt-` and 20 hexadecimal digits, the first 12 of them the time, so that later alerts have greater ids.
+    /// ID: `alt-` and 20 hexadecimal digits, the first 12 of them the time, so that later alerts have greater IDs.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^alt-[0-9a-f]{20}$"))]
     pub id: String,
-    /// Id of the rule that raised it, which may have been deleted since.
+    /// ID of the rule that raised it, which may have been deleted since.
     pub rule_id: String,
     /// Severity of the rule when the alert was raised.
     #[serde(rename = "type")]
@@ -23,20 +28,25 @@ pub struct Alert {
     /// Message for people to read.
     pub message: String,
     /// Value when the alert was raised; `null` if there was none.
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub value: Option<f64>,
     /// Threshold that the value passed, in units of the value; for an absence in seconds.
     pub threshold: f64,
     /// Time at which it was raised.
     #[serde(serialize_with = "time")]
+    #[cfg_attr(feature = "openapi", schema(value_type = tricast_core::openapi::Time))]
     pub raised_at: Timestamp,
     /// Time at which it was resolved.
     #[serde(serialize_with = "maybe_time", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<tricast_core::openapi::Time>))]
     pub resolved_at: Option<Timestamp>,
     /// First user who acknowledged it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub acknowledged_by: Option<String>,
     /// Time of the acknowledgement.
     #[serde(serialize_with = "maybe_time", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<tricast_core::openapi::Time>))]
     pub acknowledged_at: Option<Timestamp>,
     /// Targets that it was sent to; its end is sent to the same ones.
     #[serde(skip)]

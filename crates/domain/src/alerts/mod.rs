@@ -12,6 +12,8 @@ mod metrics;
 mod notifier;
 mod outbox;
 mod rule;
+#[cfg(feature = "openapi")]
+mod schema;
 mod service;
 mod store;
 mod watcher;

@@ -1,7 +1,7 @@
 //! Alert rules: the watched field and the condition (docs/protocol.md, section 9).
 //!
 //! ```json
-//! {"id": "slow", "name": "Slow answers", "channel": "metrics.api", "field": "avg_response_time",
+//! {"id": "slow", "name": "Slow responses", "channel": "metrics.api", "field": "avg_response_time",
 //!  "condition": {"above": 250, "clear": 200}, "for": "2m", "severity": "critical", "notify": ["webhook"]}
 //! ```
 
@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{AlertError, Condition, condition::RawCondition};
+#[cfg(feature = "openapi")]
+use crate::openapi::{FieldName, Id, Message, Text};
 use tricast_core::{
     built_in,
     channel::Channel,
@@ -31,6 +33,7 @@ const MAX_FOR: Span = Span::from_secs(86_400);
 
 /// Severity of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Notice that requires no action.
@@ -60,8 +63,10 @@ impl Severity {
     }
 }
 
-/// Target of alerts besides the channel `alerts`.
+/// Target of notifications, besides the channel `alerts`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = NotificationTarget))]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
     /// Mail, sent by SMTP.
@@ -88,17 +93,25 @@ impl Target {
     }
 }
 
-/// Rule as clients see it. Its JSON can be sent back.
+/// A rule. Its JSON can be sent back to replace it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(example = json!({"id": "slow", "name": "Slow responses", "channel": "metrics.api",
+    "field": "avg_response_time", "condition": {"above": 250.0, "clear": 200.0}, "for": "2m", "severity": "critical",
+    "version": 1})))]
 pub struct Rule {
-    /// Id of the rule, `[A-Za-z0-9_-]{1,64}`, unique in its tenant.
+    /// ID of the rule, `[A-Za-z0-9_-]{1,64}`, unique in its tenant.
+    #[cfg_attr(feature = "openapi", schema(value_type = Id))]
     pub id: String,
     /// Name for people to read.
+    #[cfg_attr(feature = "openapi", schema(value_type = Text))]
     pub name: String,
     /// State channel that is watched.
     #[serde(deserialize_with = "channel")]
+    #[cfg_attr(feature = "openapi", schema(value_type = tricast_core::openapi::ChannelName))]
     pub channel: Channel,
     /// Field of its value; dots lead into objects.
+    #[cfg_attr(feature = "openapi", schema(value_type = FieldName))]
     pub field: String,
     /// Condition under which the value is bad.
     pub condition: Condition,
@@ -109,9 +122,11 @@ pub struct Rule {
     pub severity: Severity,
     /// Message of the alerts; without one they state the measured value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<Message>))]
     pub message: Option<String>,
     /// Targets of the alerts; without a list, critical alerts are sent to all configured targets and others to none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub notify: Option<Vec<Target>>,
     /// Version: 1 for a new rule; grows by one with each change.
     pub version: u64,
@@ -124,30 +139,40 @@ fn channel<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Channel,
     Channel::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }
 
-/// Rule to create, or to replace another one with.
+/// A new rule, or the replacement of one.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(example = json!({"name": "Slow responses", "channel": "metrics.api",
+    "field": "avg_response_time", "condition": {"above": 250, "clear": 200}, "for": "2m", "severity": "critical"})))]
 #[serde(deny_unknown_fields)]
 pub struct NewRule {
-    /// Id; a new rule without one is given one.
+    /// ID. Without one the server assigns an ID.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Id>))]
     pub id: Option<String>,
     /// Name for people to read.
+    #[cfg_attr(feature = "openapi", schema(value_type = Text))]
     pub name: String,
-    /// State channel that is watched.
+    /// State channel that is watched. It need not exist yet.
+    #[cfg_attr(feature = "openapi", schema(value_type = tricast_core::openapi::ChannelName))]
     pub channel: String,
-    /// Field of its value.
+    /// Field of its value; dots lead into objects.
+    #[cfg_attr(feature = "openapi", schema(value_type = FieldName))]
     pub field: String,
     /// Condition under which the value is bad.
+    #[cfg_attr(feature = "openapi", schema(value_type = Condition))]
     pub(super) condition: RawCondition,
-    /// Time for which the condition has to be met.
+    /// Time for which the condition has to be met without interruption, at most `1d`. Default: 0, an alert is raised at once.
     #[serde(rename = "for")]
     pub hold: Option<Span>,
     /// Severity of the alerts.
     pub severity: Severity,
-    /// Message of the alerts.
+    /// Message of the alerts, at most 1,000 bytes. Default: a text with the measured value.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Message>))]
     pub message: Option<String>,
-    /// Targets of the alerts.
+    /// Targets of the alerts. Default: all configured targets for critical alerts, none for others.
     pub notify: Option<Vec<Target>>,
-    /// Version that the client has seen, if it states one: a rule at another version is not replaced.
+    /// Version that a replacement requires: 412 if the rule has another one. Ignored on creation.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 18_446_744_073_709_551_615_u64, format = "uint64"))]
     pub version: Option<u64>,
 }
 

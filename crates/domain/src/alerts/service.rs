@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use tokio::sync::watch;
 
 use super::{
@@ -25,12 +26,15 @@ pub struct AlertService {
     shared: Arc<Shared>,
 }
 
-/// Page of a list of alerts.
-#[derive(Debug)]
+/// A page of alerts, the newest first.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = AlertPage))]
 pub struct Page {
-    /// Alerts of the page, newest first.
+    /// Alerts of the page, the newest first.
     pub alerts: Vec<Alert>,
-    /// Last alert of this page, after which the next page begins; `None` on the last page.
+    /// Last alert of this page: `after` of a request for the next one. `null` on the last page.
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub next: Option<String>,
 }
 

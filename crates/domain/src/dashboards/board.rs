@@ -7,6 +7,8 @@ use super::{
     DashboardError, NewTile, Tile, TileKind,
     tile::{is_id, is_text, new_id},
 };
+#[cfg(feature = "openapi")]
+use crate::openapi::{Id, Text};
 use tricast_core::version::Version;
 
 /// Largest number of boards of one tenant.
@@ -24,34 +26,46 @@ const MAX_BOARD: usize = 64 * 1024;
 /// Id of the board that every tenant starts with.
 pub(super) const DEFAULT: &str = "default";
 
-/// Board as clients see it.
+/// A dashboard.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Dashboard, example = json!({"id": "shop", "name": "Shop", "tiles": [{"id": "cpu",
+    "type": "chart", "title": "CPU", "channel": "metrics.infrastructure", "field": "cpu_usage"}], "version": 1})))]
 pub struct Board {
-    /// Id of the board, `[A-Za-z0-9_-]{1,64}`, unique in its tenant.
+    /// ID of the dashboard, `[A-Za-z0-9_-]{1,64}`, unique in its tenant.
+    #[cfg_attr(feature = "openapi", schema(value_type = Id))]
     pub id: String,
     /// Name for people to read.
+    #[cfg_attr(feature = "openapi", schema(value_type = Text))]
     pub name: String,
-    /// Tiles in the order in which they are shown; each id occurs once.
+    /// Tiles in the order in which they are shown; each ID occurs once.
     pub tiles: Vec<Tile>,
-    /// Version: 1 for a new board; grows by one with each change.
+    /// Version: 1 for a new dashboard; grows by one with each change.
     pub version: u64,
     /// Time of creation, in whole milliseconds.
     #[serde(skip)]
     pub made: Timestamp,
 }
 
-/// Board to create, or to replace another one with.
+/// A new dashboard, or the replacement of one; at most 64 KiB of JSON.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = NewDashboard, example = json!({"name": "Shop", "tiles": [{"type": "number",
+    "title": "Orders today", "channel": "metrics.orders", "field": "ordersToday"}]})))]
 #[serde(deny_unknown_fields)]
 pub struct NewBoard {
-    /// Id; a new board without one is given one.
+    /// ID. Without one the server assigns an ID.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Id>))]
     pub id: Option<String>,
     /// Name for people to read.
+    #[cfg_attr(feature = "openapi", schema(value_type = Text))]
     pub name: String,
-    /// Tiles; none if left out.
+    /// Tiles with unique IDs; none if left out.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(max_items = 50))]
     pub tiles: Vec<NewTile>,
-    /// Version that the client has seen, if it states one: a board at another version is not replaced.
+    /// Version that a replacement requires: 412 if the dashboard has another one. Ignored on creation.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 18_446_744_073_709_551_615_u64, format = "uint64"))]
     pub version: Option<u64>,
 }
 

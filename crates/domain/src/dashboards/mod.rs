@@ -8,6 +8,8 @@
 mod board;
 mod edit;
 mod error;
+#[cfg(feature = "openapi")]
+mod schema;
 mod service;
 mod store;
 mod tile;
@@ -16,6 +18,8 @@ mod writer;
 pub use board::{Board, NewBoard};
 pub use edit::{Action, Edit, Edited};
 pub use error::DashboardError;
+#[cfg(feature = "openapi")]
+pub use schema::TileChanges;
 pub use service::DashboardService;
 pub use store::{DashboardStore, StoreFuture};
 pub use tile::{NewTile, Tile, TileKind};

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::DashboardError;
+#[cfg(feature = "openapi")]
+use crate::openapi::{FieldName, Id, Text};
 use tricast_core::{channel::Channel, depth};
 
 /// Largest length of a title, in bytes.
@@ -21,8 +23,10 @@ const MAX_CELLS: u8 = 12;
 /// Largest size of the options as JSON, in bytes.
 const MAX_OPTIONS: usize = 2_048;
 
-/// Kind of a tile.
+/// Presentation of a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = TileType))]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.3")]
 pub enum TileKind {
@@ -33,34 +37,45 @@ pub enum TileKind {
     Text,
 }
 
-/// Tile of a board.
+/// A tile of a dashboard.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(example = json!({"id": "cpu", "type": "chart", "title": "CPU",
+    "channel": "metrics.infrastructure", "field": "cpu_usage"})))]
 #[serde(deny_unknown_fields)]
 pub struct Tile {
-    /// Id within the board: `[A-Za-z0-9_-]{1,64}`.
+    /// ID within the dashboard: `[A-Za-z0-9_-]{1,64}`.
+    #[cfg_attr(feature = "openapi", schema(value_type = Id))]
     pub id: String,
     /// Kind, which determines how the values are shown.
     #[serde(rename = "type")]
     pub kind: TileKind,
     /// Title, 1 to 200 bytes.
+    #[cfg_attr(feature = "openapi", schema(value_type = Text))]
     pub title: String,
     /// Channel of its values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<tricast_core::openapi::ChannelName>))]
     pub channel: Option<String>,
     /// Field of the channel's value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<FieldName>))]
     pub field: Option<String>,
     /// Fields of the channel's value, at most 32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<Vec<FieldName>>, min_items = 1, max_items = 32))]
     pub fields: Option<Vec<String>>,
     /// Width in cells of the grid, 1 to 12.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, minimum = 1, maximum = 12))]
     pub width: Option<u8>,
     /// Height in cells of the grid, 1 to 12.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, minimum = 1, maximum = 12))]
     pub height: Option<u8>,
-    /// Options of the page, at most 2 KiB.
+    /// Display options of the page, at most 2 KiB of JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub options: Option<Map<String, Value>>,
 }
 

@@ -22,6 +22,8 @@ mod query_result;
 mod recorder;
 mod restored;
 mod roll_up;
+#[cfg(feature = "openapi")]
+mod schema;
 mod service;
 mod shared;
 mod store;
@@ -36,6 +38,8 @@ pub use query::{AUTO, Asked, MAX_BACKFILL, MAX_BUCKETS, MAX_FIELDS, Question, pa
 pub use query_result::QueryResult;
 pub use recorder::Recorder;
 pub use roll_up::{Choice, Portion, RolledUp};
+#[cfg(feature = "openapi")]
+pub use schema::{BackfillSchema, HistorySchema, Interval};
 pub use service::History;
 pub use store::{
     Forget, HistoryStore, Newest, Point, Progress, Query, RollUp, SeriesId, SeriesName, StoreFuture, Track,

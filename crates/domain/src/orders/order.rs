@@ -1,4 +1,4 @@
-//! An order, and the requests that create and change one.
+//! An order, and the requests that create and change an order.
 
 use std::fmt;
 
@@ -19,11 +19,10 @@ const MAX_TEXT: usize = 200;
 /// Largest number of items of one order.
 const MAX_ITEMS: u32 = 1_000_000;
 
-/// Largest number of visits that are counted at once.
-const MAX_VISITS: u32 = 10_000;
-
 /// Status of an order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = OrderStatus))]
 #[serde(rename_all = "UPPERCASE")]
 #[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.2")]
 pub enum Status {
@@ -61,8 +60,10 @@ impl Status {
     }
 }
 
-/// Urgency of an order.
+/// Priority of an order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = OrderPriority))]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.2")]
 pub enum Priority {
@@ -93,8 +94,10 @@ impl Priority {
     }
 }
 
-/// Id of an order: `ord-00000042` is the tenant's 42nd. Later orders have greater ids.
+/// ID of an order: `ord-00000042` is the tenant's 42nd. Later orders have greater numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^ord-[0-9]{8,19}$", example = "ord-00000042"))]
 pub struct OrderId(u64);
 
 impl OrderId {
@@ -129,22 +132,32 @@ impl Serialize for OrderId {
     }
 }
 
-/// Order as clients see it. Its times are whole milliseconds.
+/// An order.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(example = json!({"orderId": "ord-00000001", "status": "PENDING", "items": 2,
+    "total": 19.9, "customerName": "Ada", "priority": "normal", "createdAt": "2024-07-15T14:00:05.120Z",
+    "updatedAt": "2024-07-15T14:00:05.120Z"})))]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.2")]
 pub struct Order {
     pub order_id: OrderId,
     pub status: Status,
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 1_000_000))]
     pub items: u32,
     pub total: Money,
     pub customer_name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub customer_id: Option<String>,
     pub priority: Priority,
+    /// Time of creation, in whole milliseconds.
     #[serde(serialize_with = "time")]
+    #[cfg_attr(feature = "openapi", schema(value_type = tricast_core::openapi::Time))]
     pub created_at: Timestamp,
+    /// Time of the last change, in whole milliseconds.
     #[serde(serialize_with = "time")]
+    #[cfg_attr(feature = "openapi", schema(value_type = tricast_core::openapi::Time))]
     pub updated_at: Timestamp,
     /// Version: 1 for a new order; clients see it in the entity tag.
     #[serde(skip)]
@@ -201,23 +214,32 @@ fn time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Erro
     serializer.serialize_str(&rfc3339(*time))
 }
 
-/// Order to create, as the client sends it.
+/// A new order.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(example = json!({"items": 2, "total": 19.9, "customerName": "Ada"})))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.2")]
 pub struct NewOrder {
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 1_000_000))]
     pub items: u32,
     pub total: Money,
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::Text))]
     pub customer_name: String,
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::openapi::Text>))]
     pub customer_id: Option<String>,
+    /// Status; default `PENDING`.
     #[serde(default)]
     pub status: Status,
+    /// Priority; default `normal`.
     #[serde(default)]
     pub priority: Priority,
 }
 
-/// Fields of an order to change.
+/// Changes of an order; an empty set is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = OrderFields, example = json!({"status": "SHIPPED"})))]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.2")]
 pub struct Changes {
@@ -239,33 +261,8 @@ impl Changes {
     }
 }
 
-/// Customer to record, as the client sends it.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct NewCustomer {
-    /// Id that the shop uses for the customer. Without one the server assigns an id, and the customer is new.
-    pub customer_id: Option<String>,
-    /// Name for people to read.
-    pub name: Option<String>,
-}
-
-/// Visits to the shop.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct NewVisits {
-    /// Id of the visitor. It is checked and not kept: visits are counted, not visitors.
-    pub visitor_id: Option<String>,
-    /// Number of visits, 1 to 10,000. Default 1.
-    pub count: u32,
-}
-
-impl Default for NewVisits {
-    fn default() -> Self {
-        Self { visitor_id: None, count: 1 }
-    }
-}
-
-fn is_text(text: &str) -> bool {
+/// Returns whether `text` is a valid name or ID: not blank, without control characters, at most 200 bytes.
+pub(super) fn is_text(text: &str) -> bool {
     !text.trim().is_empty() && text.len() <= MAX_TEXT && !text.chars().any(char::is_control)
 }
 
@@ -293,38 +290,6 @@ impl NewOrder {
         let text = serde_json::to_vec(self).unwrap_or_default();
         let digest = ring::digest::digest(&ring::digest::SHA256, &text);
         digest.as_ref().try_into().unwrap_or_default()
-    }
-}
-
-impl NewCustomer {
-    /// Checks the bounds that types don't express.
-    ///
-    /// # Errors
-    /// [`OrderError::Invalid`], which names the field.
-    pub fn check(&self) -> Result<(), OrderError> {
-        if self.customer_id.as_deref().is_some_and(|id| !is_text(id)) {
-            return Err(OrderError::Invalid("customerId: 1 to 200 bytes without control characters"));
-        }
-        if self.name.as_deref().is_some_and(|name| !is_text(name)) {
-            return Err(OrderError::Invalid("name: 1 to 200 bytes without control characters"));
-        }
-        Ok(())
-    }
-}
-
-impl NewVisits {
-    /// Checks the bounds that types don't express.
-    ///
-    /// # Errors
-    /// [`OrderError::Invalid`], which names the field.
-    pub fn check(&self) -> Result<(), OrderError> {
-        if self.count == 0 || self.count > MAX_VISITS {
-            return Err(OrderError::Invalid("count: 1 to 10,000"));
-        }
-        if self.visitor_id.as_deref().is_some_and(|id| !is_text(id)) {
-            return Err(OrderError::Invalid("visitorId: 1 to 200 bytes without control characters"));
-        }
-        Ok(())
     }
 }
 

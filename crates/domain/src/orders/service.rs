@@ -11,6 +11,7 @@ use std::{
 use futures_util::FutureExt;
 use jiff::{Timestamp, tz::TimeZone};
 use parking_lot::Mutex;
+use serde::Serialize;
 use tokio::sync::watch;
 
 use super::{
@@ -37,21 +38,27 @@ pub struct OrderService {
 /// Largest number of rows that one call deletes: some milliseconds, for which orders wait.
 const DELETED_AT_ONCE: usize = 1_000;
 
-/// Page of a list of orders.
-#[derive(Debug)]
+/// A page of orders, the newest first.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = OrderPage))]
 pub struct Page {
-    /// Orders of the page, newest first.
+    /// Orders of the page, the newest first.
     pub orders: Vec<Order>,
-    /// Last order of this page, after which the next page begins; `None` on the last page.
+    /// Last order of this page: `after` of a request for the next one. `null` on the last page.
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub next: Option<OrderId>,
 }
 
 /// Result of deleting old orders or customers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(example = json!({"deleted": 1_000, "more": true})))]
 pub struct Deletion {
-    /// Number of deleted ones.
+    /// Number of orders or customers that were deleted.
+    #[cfg_attr(feature = "openapi", schema(maximum = 1_000))]
     pub deleted: usize,
-    /// Whether there may be more to delete.
+    /// Whether there may be more to delete: repeat the request.
     pub more: bool,
 }
 

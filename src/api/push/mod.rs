@@ -1,0 +1,193 @@
+//! `POST /api/metrics`: values, events, samples and ends of channels from clients (docs/protocol.md, section 7).
+
+use std::time::Duration;
+
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header, web};
+
+mod batch;
+mod line;
+mod results;
+mod schema;
+
+use batch::Batch;
+use results::{Accepted, NotStored, PartlyAccepted, PushResponse};
+
+use crate::web::{
+    authorized::{Authorized, WriteMetrics},
+    body::Body,
+    channels,
+    json_response::JsonResponse,
+    problem::Problem,
+    state::State,
+};
+use tricast_core::{
+    aggregator::PublishError,
+    counters::Limit,
+    reading::{Origin, Reading, Refusal},
+};
+
+/// Bodies above this size are parsed on another thread, because they would occupy the worker for more than a millisecond.
+const PARSE_ELSEWHERE: usize = 64 * 1024;
+
+/// Time after which to retry a push while the log cannot be written.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// Handles `POST /api/metrics` and its alias: one object, an array, or NDJSON.
+///
+/// 202 if all lines are in the log, 207 with a result for each line if some were refused. A single refused object gets
+/// its problem as the response.
+#[utoipa::path(
+    post,
+    path = "/api/metrics",
+    tag = "Push",
+    operation_id = "push",
+    summary = "Push values, events, samples and ends of channels",
+    description = "One object, an array, or one object per line (NDJSON), at most `limits.max_lines` of them. If some lines \
+        are refused, the response is 207 with a result for each line; if the only object is refused, it is that problem. \
+        The body may be compressed (`Content-Encoding: gzip`, `deflate` or `br`); `limits.max_body` applies before and \
+        after decompression. Needs the permission `write:metrics`.",
+    request_body(
+        description = "Values, events, samples or ends of channels",
+        content(
+            (schema::Push = "application/json", examples(
+                ("value" = (summary = "A value", value = json!({"channel": "metrics.checkout", "data": {"latency": 12.5}}))),
+                ("event" = (summary = "An event", value = json!({"channel": "deploys", "event": "released", "data": {"version": "1.2.3"}}))),
+                ("sample" = (summary = "A sample", value = json!({"metric": "checkout.duration", "type": "timing", "value": 12.5, "labels": {"region": "eu"}}))),
+                ("end" = (summary = "The end of a channel", value = json!({"channel": "metrics.checkout", "delete": true}))),
+                ("several" = (summary = "Several lines", value = json!([{"channel": "metrics.checkout", "data": {"carts": 3}, "merge": true}, {"metric": "shop.visitors", "type": "set", "value": "ada"}]))),
+            )),
+            ("application/x-ndjson", example = json!("{\"channel\":\"metrics.checkout\",\"data\":{\"carts\":3}}\n{\"metric\":\"shop.visitors\",\"type\":\"set\",\"value\":\"ada\"}\n")),
+        )
+    ),
+    responses(
+        (status = 202, description = "All lines are in the log", body = Accepted),
+        (status = 207, description = "Some lines were refused", body = PartlyAccepted),
+        (status = 409, description = "The channel has another kind, or the series another type"),
+        (status = 413, description = "The body is too large, or has too many lines"),
+        (status = 504, description = "Timed out waiting for the cluster leader; the push may still be accepted"),
+    )
+)]
+pub(crate) async fn post(
+    request: HttpRequest,
+    access: Authorized<WriteMetrics>,
+    body: Body,
+) -> Result<JsonResponse<PushResponse>, Problem> {
+    let Authorized { state, caller, arrived, .. } = access;
+    let body = body.bytes().await?;
+    let (ndjson, weight, most) = (is_ndjson(&request), body.len(), state.shared.body.max_lines);
+    let parsed = if weight > PARSE_ELSEWHERE {
+        let parsed = web::block(move || batch::parse(&body, ndjson, most)).await;
+        parsed.map_err(|_| Problem::internal("the parsing thread is gone"))?
+    } else {
+        batch::parse(&body, ndjson, most)
+    };
+    let Batch { lines, line_numbers, readings, mut refused, single } =
+        parsed.map_err(|fault| fault.into_problem(&state, most))?;
+
+    let has_ends = readings.iter().any(|reading| matches!(reading, Reading::End { .. }));
+    let outcome = caller.tenant.aggregator.publish(Origin::Pushed, readings, weight).await;
+    let outcome = outcome.map_err(not_published)?;
+    let mut accepted = Vec::new();
+    for (place, verdict) in line_numbers.into_iter().zip(outcome.verdicts) {
+        match verdict {
+            Ok(()) => accepted.push(place),
+            Err(refusal) => {
+                count(&state, &refusal);
+                refused.add(place, || Problem::from(&refusal));
+            }
+        }
+    }
+    state.shared.counters.accepted.add(accepted.len() as u64);
+    state.shared.counters.refused.add(refused.count as u64);
+    state.shared.counters.publish_latency.observe(arrived.elapsed(), 1);
+
+    if single && let Some((_, problem)) = refused.listed.pop() {
+        return Err(problem);
+    }
+    let stored = (has_ends && !caller.tenant.has_stored_ends(&outcome.position).await).then_some(false);
+    let (count, cursor) = (accepted.len(), outcome.position.to_string());
+    if refused.count == 0 {
+        let response = PushResponse::Accepted(Accepted { accepted: count, cursor, stored });
+        return Ok(JsonResponse::no_store(response).with_status(StatusCode::ACCEPTED));
+    }
+    debug_assert_eq!(count + refused.count, lines);
+    let (refused, results) = (refused.count, refused.results(accepted));
+    let response = PushResponse::PartlyAccepted(PartlyAccepted { accepted: count, refused, cursor, stored, results });
+    Ok(JsonResponse::no_store(response).with_status(StatusCode::MULTI_STATUS))
+}
+
+/// Handles `DELETE /api/metrics/{channel}`: ends a channel.
+#[utoipa::path(
+    delete,
+    path = "/api/metrics/{channel}",
+    tag = "Push",
+    operation_id = "deleteChannel",
+    summary = "End a pushed channel",
+    description = "Readers of the channel receive its end once. It is removed from the snapshot and the list of channels and no \
+        longer counts for the limits. Its history stays. A later push creates the channel again. Needs the permission \
+        `write:metrics`.",
+    params(("channel" = String, Path, description = "Name of the channel", pattern = r"^[A-Za-z0-9_.:-]{1,128}$", example = "metrics.checkout")),
+    responses(
+        (status = 202, description = "The channel has ended, but its end is not stored yet: until then a crash may restore it",
+            body = NotStored),
+        (status = 204, description = "The channel has ended"),
+        (status = 404, description = "There is no such channel"),
+        (status = 410, description = "The channel had already ended"),
+        (status = 504, description = "Timed out waiting for the cluster leader; the channel may still end"),
+    )
+)]
+pub async fn delete(channel: web::Path<String>, access: Authorized<WriteMetrics>) -> Result<HttpResponse, Problem> {
+    let Authorized { state, caller, .. } = access;
+    let channel = channels::parse_one(&channel)?;
+    let end = Reading::End { channel: channel.clone() };
+    let outcome = caller.tenant.aggregator.publish(Origin::Pushed, vec![end], 0).await.map_err(not_published)?;
+    match outcome.verdicts.into_iter().next() {
+        Some(Err(refusal)) => {
+            state.shared.counters.refused.inc();
+            let ended = caller.tenant.log.end_of(&channel).filter(|_| matches!(refusal, Refusal::NoChannel(_)));
+            Err(ended.map_or_else(|| Problem::from(&refusal), |end| Problem::gone(&end)))
+        }
+        _ => {
+            state.shared.counters.accepted.inc();
+            if caller.tenant.has_stored_ends(&outcome.position).await {
+                Ok(HttpResponse::NoContent().finish())
+            } else {
+                Ok(HttpResponse::Accepted().json(NotStored { stored: false }))
+            }
+        }
+    }
+}
+
+fn not_published(error: PublishError) -> Problem {
+    match error {
+        PublishError::Stopped => {
+            Problem::unavailable("the server is shutting down", crate::shutdown::reconnect_after())
+        }
+        PublishError::Unavailable => Problem::unavailable(error.to_string(), RETRY_AFTER),
+        PublishError::Unknown => Problem::unknown(error.to_string()),
+    }
+}
+
+fn count(state: &State, refusal: &Refusal) {
+    let limit = match refusal {
+        Refusal::TooManyChannels(_) => Limit::Channels,
+        Refusal::SnapshotFull(_) => Limit::Snapshot,
+        Refusal::TooManySeries(_) => Limit::Series,
+        Refusal::StatesFull(_) => Limit::State,
+        Refusal::ServerFull(_) => Limit::StateTotal,
+        Refusal::BuiltIn(_)
+        | Refusal::NoChannel(_)
+        | Refusal::OtherKind { .. }
+        | Refusal::OtherType { .. }
+        | Refusal::TooLarge { .. }
+        | Refusal::Unreadable => {
+            return;
+        }
+    };
+    state.shared.counters.limit(limit).inc();
+}
+
+fn is_ndjson(request: &HttpRequest) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    kind.contains("ndjson") || kind.contains("jsonl") || kind.contains("json-seq") || kind.contains("jsonlines")
+}
