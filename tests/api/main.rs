@@ -4,6 +4,7 @@
 
 mod cluster;
 mod helpers;
+mod json_schema;
 mod process;
 mod program;
 mod proxy;
@@ -29,6 +30,7 @@ mod limits;
 mod malformed;
 mod notifications;
 mod openapi;
+mod openapi_responses;
 mod orders;
 mod parity;
 mod poll;
