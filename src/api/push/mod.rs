@@ -62,6 +62,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
     responses(
         (status = 202, description = "All lines are in the log", body = Accepted),
         (status = 207, description = "Some lines were refused", body = PartlyAccepted),
+        (status = 404, description = "The only line ends a channel that does not exist"),
         (status = 409, description = "The channel has another kind, or the series another type"),
         (status = 413, description = "The body is too large, or has too many lines"),
         (status = 504, description = "Timed out waiting for the cluster leader; the push may still be accepted"),
