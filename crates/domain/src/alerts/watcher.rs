@@ -6,26 +6,24 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
 use super::{
-    Acknowledged, Alert, AlertError, NewDelivery, NewRule, News, Outgoing, Raised, Resolution, Resolved, Rule,
-    RuleReset, Sample, Sent,
+    Alert, AlertError, Rule, Sample,
     command::{Command, DEADLINE, Shared},
-    engine::{Decision, Engine},
+    engine::Engine,
     field,
 };
-use crate::service::{Retry, ServiceError, StoreError, confirmed, in_time};
-use tricast_core::{
-    aggregator::AggregatorHandle, channel::Channel, clock::rfc3339, ids::random_u64, pause, publication::Publication,
-    snapshot::View, version::IfMatch,
-};
+use crate::service::{Retry, confirmed, in_time};
+use tricast_core::{aggregator::AggregatorHandle, channel::Channel, pause, publication::Publication, snapshot::View};
+
+mod commands;
+mod decisions;
 
 /// Interval of evaluations: `for`, absences and comparisons depend on the time.
 const TICK: Duration = Duration::from_secs(1);
@@ -35,9 +33,6 @@ const SETTLE: Duration = Duration::from_millis(50);
 
 /// Pause after a failure of the store.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// Largest number of times that a change is made again because another node stored a newer version first.
-const ATTEMPTS: usize = 5;
 
 /// Interval at which samples are written.
 const FLUSH: Duration = Duration::from_secs(10);
@@ -50,9 +45,6 @@ const RELOAD: Duration = Duration::from_secs(15);
 
 /// Interval of the same in a cluster: the leader should know of rules that other nodes created.
 const RELOAD_OFTEN: Duration = Duration::from_secs(3);
-
-/// Duration of a claim, and the interval at which it is extended.
-const CLAIM: (Duration, Duration) = (Duration::from_secs(6), Duration::from_secs(2));
 
 /// Task of one tenant's alerts: applies changes, watches the log, and raises and resolves alerts.
 pub struct Watcher {
@@ -280,271 +272,6 @@ impl Watch {
         }
         Ok(())
     }
-
-    /// Returns whether this process raises and resolves alerts.
-    async fn may_decide(&mut self) -> Result<bool, AlertError> {
-        if !self.shared.store().is_shared() || !self.aggregator.is_clustered() {
-            return Ok(true);
-        }
-        let (store, tenant) = (Arc::clone(&self.shared.alerting.store), Arc::clone(&self.shared.tenant));
-        let (lease, again) = CLAIM;
-        if !self.aggregator.leads() {
-            self.claim_at = Instant::now();
-            if std::mem::take(&mut self.decides) {
-                // So that the next leader need not wait for the claim to expire.
-                in_time(DEADLINE, store.claim(&tenant, Duration::ZERO)).await?;
-            }
-            return Ok(false);
-        }
-        if Instant::now() < self.claim_at || (self.engine.len() == 0 && !self.orphans) {
-            return Ok(self.decides);
-        }
-        self.claim_at = Instant::now() + again;
-        let decides = in_time(DEADLINE, store.claim(&tenant, lease)).await?;
-        if decides && !std::mem::replace(&mut self.decides, decides) {
-            // Loads the last decisions of the process that decided before, before this engine decides anything.
-            self.engine.withdraw();
-            self.doubtful = true;
-            self.load(false).await?;
-            // The log may have grown meanwhile, by values that were pushed while no node led.
-            self.read_log();
-            self.engine.evaluate(self.shared.clock.now_ms());
-        }
-        self.decides = decides;
-        Ok(decides)
-    }
-
-    async fn store_decisions(&mut self, decisions: Vec<Decision>) -> Result<(), AlertError> {
-        let tenant = Arc::clone(&self.shared.tenant);
-        let mut answers = Vec::with_capacity(decisions.len());
-        for decision in decisions {
-            let store = self.shared.store();
-            // Queued here, in this order; awaited together.
-            let answer: futures_util::future::BoxFuture<'static, _> = match &decision {
-                Decision::Raise(alert) => {
-                    let outgoing = self.outgoing(alert, News::Raised, alert.raised_at);
-                    let raised = store.raise(&tenant, alert.clone(), outgoing);
-                    Box::pin(async move { raised.await.map(Kept::Raised) })
-                }
-                Decision::Resolve(alert, at) => {
-                    let resolved = store.resolve(&tenant, self.resolution(alert, *at));
-                    Box::pin(async move { resolved.await.map(|resolved| Kept::Resolved(resolved.map(Box::new))) })
-                }
-            };
-            answers.push(async move { (decision, confirmed(DEADLINE, answer).await) });
-        }
-        let mut failure = None;
-        for (decision, answer) in join_all(answers).await {
-            if let Err(error) = self.handle_result(decision, answer).await {
-                failure = Some(error);
-            }
-        }
-        failure.map_or(Ok(()), Err)
-    }
-
-    /// Handles the store's response to a decision.
-    async fn handle_result(&mut self, decision: Decision, answer: Result<Kept, AlertError>) -> Result<(), AlertError> {
-        match (decision, answer) {
-            (Decision::Raise(alert), Ok(Kept::Raised(Raised::New { deliveries }))) => self.on_raised(alert, deliveries),
-            (Decision::Raise(alert), Ok(Kept::Raised(Raised::Open(open)))) => {
-                if open.id == alert.id {
-                    // An earlier attempt whose response came too late.
-                    let deliveries = alert.targets.len();
-                    self.on_raised(alert, deliveries);
-                } else {
-                    // Another process was faster, and has announced its alert.
-                    self.engine.set_open(&alert.rule_id, Some(*open));
-                }
-            }
-            // Another process has the claim meanwhile.
-            (_, Err(AlertError::NotDeciding)) => {
-                self.decides = false;
-                self.engine.withdraw();
-            }
-            // The rule was deleted on another node.
-            (Decision::Raise(alert), Err(AlertError::NoRule)) => self.forget(&alert.rule_id),
-            (Decision::Resolve(..), Ok(Kept::Resolved(Some(resolved)))) => self.on_resolved(*resolved),
-            (Decision::Resolve(alert, at), Ok(Kept::Resolved(None))) => {
-                match in_time(DEADLINE, self.shared.store().alert(&self.shared.tenant, &alert.id)).await {
-                    // An earlier attempt whose response came too late.
-                    Ok(kept) if kept.resolved_at == Some(at) => {
-                        let deliveries = kept.targets.len();
-                        self.on_resolved(Resolved { alert: kept, deliveries });
-                    }
-                    // Another process was faster.
-                    Ok(_) | Err(AlertError::NotFound) => self.engine.set_open(&alert.rule_id, None),
-                    Err(error) => return Err(error),
-                }
-            }
-            (_, Err(error)) => return Err(error),
-            // The store returns the kind of result that was requested.
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn on_raised(&mut self, alert: Alert, deliveries: usize) {
-        self.engine.set_open(&alert.rule_id, Some(alert.clone()));
-        self.shared.alerting.metrics.raised.inc();
-        tracing::info!(tenant = &*self.shared.tenant, alert = %alert.id, rule = %alert.rule_id, "raised");
-        self.sent(&alert, deliveries);
-        self.shared.relay.wake();
-    }
-
-    fn on_resolved(&mut self, resolved: Resolved) {
-        let Resolved { alert, deliveries } = resolved;
-        if self.engine.alert(&alert.rule_id).is_some_and(|open| open.id == alert.id) {
-            self.engine.set_open(&alert.rule_id, None);
-        }
-        self.shared.alerting.metrics.resolved.inc();
-        tracing::info!(tenant = &*self.shared.tenant, alert = %alert.id, rule = %alert.rule_id, "resolved");
-        self.sent(&alert, deliveries);
-        self.shared.relay.wake();
-    }
-
-    fn sent(&self, alert: &Alert, deliveries: usize) {
-        let alerting = &self.shared.alerting;
-        for target in alert.targets.iter().skip(deliveries) {
-            alerting.metrics.sent(*target, Sent::Dropped).inc();
-            let (tenant, target) = (&*self.shared.tenant, target.as_str());
-            tracing::error!(tenant, alert = %alert.id, target, "notification dropped: the outbox is full (alerts.max_outbox)");
-        }
-        if deliveries > 0 {
-            alerting.outgoing.send_replace(());
-        }
-    }
-
-    async fn carry_out(&mut self, command: Command) {
-        // The caller may have stopped waiting.
-        match command {
-            Command::Create(new, reply) => drop(reply.send(self.create(new).await)),
-            Command::Replace { id, new, if_match, reply } => {
-                let result = self.replace(&id, new, if_match.as_ref()).await;
-                drop(reply.send(result));
-            }
-            Command::Delete { id, if_match, reply } => {
-                let result = self.delete(&id, if_match.as_ref()).await;
-                drop(reply.send(result));
-            }
-            Command::Acknowledge { id, by, reply } => drop(reply.send(self.acknowledge(&id, &by).await)),
-        }
-    }
-
-    async fn create(&mut self, new: NewRule) -> Result<Rule, AlertError> {
-        let now = self.shared.clock.now_ms();
-        let rule = new.build(now)?;
-        let max = self.shared.alerting.config.max_rules;
-        let kept = confirmed(DEADLINE, self.shared.store().insert_rule(&self.shared.tenant, rule.clone(), max)).await;
-        self.doubt(&kept);
-        kept?;
-        self.watch(rule.clone(), now);
-        Ok(rule)
-    }
-
-    async fn replace(&mut self, id: &str, new: NewRule, if_match: Option<&IfMatch>) -> Result<Rule, AlertError> {
-        for _ in 0..ATTEMPTS {
-            let now = self.shared.clock.now_ms();
-            let before = in_time(DEADLINE, self.shared.store().rule(&self.shared.tenant, id)).await?;
-            let rule = new.clone().replace(&before, if_match)?;
-            if rule.version == before.version {
-                return Ok(rule);
-            }
-            let reset = (!rule.watches_the_same(&before)).then(|| self.reset(id, now));
-            let written = self.shared.store().replace_rule(&self.shared.tenant, rule.clone(), before.version(), reset);
-            let written = confirmed(DEADLINE, written).await;
-            self.doubt(&written);
-            match written {
-                // Another node stored a newer version first.
-                Err(AlertError::Moved) => {}
-                Err(error) => return Err(error),
-                Ok(resolved) => {
-                    resolved.into_iter().for_each(|resolved| self.on_resolved(resolved));
-                    self.watch(rule.clone(), now);
-                    return Ok(rule);
-                }
-            }
-        }
-        Err(ServiceError::Busy.into())
-    }
-
-    async fn delete(&mut self, id: &str, if_match: Option<&IfMatch>) -> Result<(), AlertError> {
-        for _ in 0..ATTEMPTS {
-            let rule = in_time(DEADLINE, self.shared.store().rule(&self.shared.tenant, id)).await?;
-            if if_match.is_some_and(|if_match| !if_match.holds(rule.version())) {
-                return Err(AlertError::Moved);
-            }
-            let reset = self.reset(id, self.shared.clock.now_ms());
-            let deleted =
-                confirmed(DEADLINE, self.shared.store().delete_rule(&self.shared.tenant, id, rule.version(), reset))
-                    .await;
-            self.doubt(&deleted);
-            match deleted {
-                Err(AlertError::Moved) => {}
-                Err(error) => return Err(error),
-                Ok(resolved) => {
-                    resolved.into_iter().for_each(|resolved| self.on_resolved(resolved));
-                    self.forget(id);
-                    return Ok(());
-                }
-            }
-        }
-        Err(ServiceError::Busy.into())
-    }
-
-    async fn acknowledge(&mut self, id: &str, by: &str) -> Result<Acknowledged, AlertError> {
-        let now = self.shared.clock.now_ms();
-        let acknowledged =
-            confirmed(DEADLINE, self.shared.store().acknowledge(&self.shared.tenant, id, by, now)).await?;
-        if let Some(seq) = acknowledged.event {
-            let alert = &acknowledged.alert;
-            if self.engine.alert(&alert.rule_id).is_some_and(|open| open.id == alert.id) {
-                self.engine.set_open(&alert.rule_id, Some(alert.clone()));
-            }
-            self.shared.relay.stored(seq);
-        }
-        Ok(acknowledged)
-    }
-
-    /// Has the store read again, because a change that failed may have been made.
-    fn doubt<T>(&mut self, result: &Result<T, AlertError>) {
-        self.doubtful |= match result {
-            Err(AlertError::Store(error)) => !matches!(error, StoreError::Full | StoreError::ReadOnly),
-            Err(AlertError::Service(_)) => true,
-            _ => false,
-        };
-    }
-
-    fn reset(&self, rule: &str, now: Timestamp) -> RuleReset {
-        RuleReset(self.engine.alert(rule).map(|alert| self.resolution(alert, now)))
-    }
-
-    fn resolution(&self, alert: &Alert, at: Timestamp) -> Resolution {
-        let ended = Alert { resolved_at: Some(at), ..alert.clone() };
-        Resolution { alert: alert.id.clone(), at, outgoing: self.outgoing(&ended, News::Resolved, at) }
-    }
-
-    /// Creates the deliveries of `alert`.
-    fn outgoing(&self, alert: &Alert, news: News, at: Timestamp) -> Outgoing {
-        let rule = self.engine.rules().find(|rule| rule.id == alert.rule_id).map_or("", |rule| &rule.name);
-        let deliveries = alert.targets.iter().map(|target| {
-            let id = format!("dlv-{:016x}{:016x}", random_u64(), random_u64());
-            let body = json!({
-                "id": id,
-                "event": news.event(),
-                "tenant": &*self.shared.tenant,
-                "timestamp": rfc3339(at),
-                "rule": {"id": alert.rule_id, "name": rule},
-                "alert": alert,
-            });
-            NewDelivery { id, target: *target, alert: alert.id.clone(), body: body.to_string(), at }
-        });
-        Outgoing { deliveries: deliveries.collect(), room: self.shared.alerting.config.max_outbox }
-    }
-}
-
-enum Kept {
-    Raised(Raised),
-    Resolved(Option<Box<Resolved>>),
 }
 
 fn parse(state: &Publication) -> Option<Value> {

@@ -3,15 +3,17 @@
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
+use serde_json::json;
 use tokio::{sync::watch, time::sleep};
 
-use super::*;
+use super::{decisions::CLAIM, *};
 use crate::{
     alerts::{
-        AlertConfig, AlertService, AlertStore, Alerting, Delivery, EngineData, Query, Settlement, StoreFuture, Target,
-        Waiting,
+        Acknowledged, AlertConfig, AlertService, AlertStore, Alerting, Delivery, EngineData, NewRule, Outgoing, Query,
+        Raised, Resolution, Resolved, RuleReset, Settlement, StoreFuture, Target, Waiting,
     },
     relay::{self, EventStore, Pending, Relay},
+    service::StoreError,
 };
 use tricast_core::{
     aggregator::Batches,
