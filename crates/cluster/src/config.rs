@@ -34,7 +34,7 @@ pub struct ClusterConfig {
 
 impl ClusterConfig {
     /// Returns the URL without login and query, for the log.
-    pub(super) fn place(&self) -> String {
+    pub(super) fn url_without_login(&self) -> String {
         let (scheme, rest) = self.url.split_once("://").unwrap_or(("", &self.url));
         let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
         let place = place.split_once('?').map_or(place, |(place, _)| place);
@@ -226,7 +226,7 @@ mod tests {
                 lease: CONNECT,
                 push_timeout: CONNECT,
             };
-            assert_eq!(config.place(), place);
+            assert_eq!(config.url_without_login(), place);
         }
     }
 

@@ -93,14 +93,14 @@ pub(super) async fn run(node: Arc<Node>) {
                 if std::mem::replace(&mut silent, true) {
                     tracing::debug!(%error, "no reply to a heartbeat; retrying");
                 } else {
-                    tracing::warn!(bus = node.config.place(), %error, "no reply from Redis; retrying");
+                    tracing::warn!(bus = node.config.url_without_login(), %error, "no reply from Redis; retrying");
                 }
                 RETRY
             }
             Err(_) => {
                 node.metrics.failures.inc();
                 if !std::mem::replace(&mut silent, true) {
-                    let bus = node.config.place();
+                    let bus = node.config.url_without_login();
                     tracing::warn!(bus, "no reply from Redis in time; retrying");
                 }
                 node.link.give_up();
