@@ -12,6 +12,7 @@ use super::assets;
 use crate::web::{access, problem::Problem, state::WorkerState};
 use tricast_auth::Permission;
 use tricast_core::{
+    built_in::{CHANNELS, Kind},
     channel::Channel,
     clock::rfc3339,
     snapshot::{SNAPSHOT, View},
@@ -19,9 +20,6 @@ use tricast_core::{
 
 /// Refresh interval of the page, in seconds.
 const REFRESH: u32 = 5;
-
-/// Channels on the page besides the snapshot.
-const ALSO: [&str; 3] = ["metrics.orders", "metrics.revenue", "metrics.users_online"];
 
 /// Handles `GET` and `HEAD /basic`.
 #[utoipa::path(
@@ -56,7 +54,9 @@ pub async fn basic(request: HttpRequest, WorkerState(state): WorkerState) -> Res
             table(&mut tables, name, section);
         }
     }
-    for name in ALSO {
+    // The other built-in values follow the snapshot.
+    let others = CHANNELS.iter().filter(|row| row.kind == Kind::State && row.section.is_none());
+    for name in others.map(|row| row.name) {
         let channel =
             Channel::parse(name).ok().filter(|channel| tricast_auth::may_read_channel(&caller.identity, channel));
         let channel = channel.and_then(|channel| log.state(&channel, View::Full));

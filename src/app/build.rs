@@ -22,7 +22,7 @@ use tricast_core::{
 use tricast_domain::{
     alerts::{Alerting, Outbox},
     orders::RowLimits,
-    sources,
+    sources::SharedMeasurements,
 };
 use tricast_store::Store;
 
@@ -79,8 +79,7 @@ impl Application {
             zone,
             currency: config.currency.clone(),
             counters: Arc::clone(&counters),
-            host: sources::host::start(Arc::clone(&counters)),
-            store: sources::store::start(Arc::new(store.clone()), &readers.runtime),
+            measurements: SharedMeasurements::start(Arc::clone(&counters), Arc::new(store.clone()), &readers.runtime),
             runtime: writer.runtime.clone(),
             readers: readers.runtime.clone(),
             max_tenants: config.limits.max_tenants,

@@ -3,8 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::tz::TimeZone;
-use serde_json::Value;
-use tokio::{runtime::Handle, sync::watch};
+use tokio::runtime::Handle;
 
 use tricast_cluster::Cluster;
 use tricast_core::{aggregator::AggregatorConfig, clock::Clock, counters::Counters, lives::Lives, log::LogConfig};
@@ -14,7 +13,7 @@ use tricast_domain::{
     history::{HistoryConfig, HistoryStore},
     orders::{OrderStore, RowLimits},
     relay::EventStore,
-    sources::host::HostReading,
+    sources::SharedMeasurements,
 };
 
 /// Dependencies and settings that all tenants share.
@@ -53,10 +52,8 @@ pub struct TenantDeps {
     pub currency: String,
     /// Metrics of the server itself.
     pub counters: Arc<Counters>,
-    /// Measurements of the host; `None` before the first one.
-    pub host: watch::Receiver<Option<HostReading>>,
-    /// Measurements of the store, as in `metrics.database`.
-    pub store: watch::Receiver<Value>,
+    /// Measurements that the sources of all tenants share.
+    pub measurements: SharedMeasurements,
     /// Connection to the other nodes, if there is a cluster.
     pub cluster: Option<Cluster>,
     /// Runtime of aggregators and sources.

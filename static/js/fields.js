@@ -4,50 +4,15 @@
  * the name, and a tile may set a unit.
  */
 
+import { BUILT_IN } from './built-in-fields.js';
 import { amount, bytes, bytesPerSecond, count, duration, humanName, milliseconds, percent, plain, ratio, seconds } from './format.js';
 
 /** @typedef {import('./format.js').Kind} Kind */
 
-/** @type {Record<string, Kind>} by the last part of the field's name */
-const KNOWN = {
-  revenueToday: amount,
-  revenueLastHour: amount,
-  averageOrderValue: amount,
-  revenue_today: amount,
-  ordersToday: count,
-  ordersLastHour: count,
-  pendingOrders: count,
-  orders_today: count,
-  new_users_today: count,
-  currentUsers: count,
-  peakToday: count,
-  active_users: count,
-  connections: count,
-  slow_queries: count,
-  averageSessionDuration: duration,
-  conversion_rate: ratio,
-  error_rate: ratio,
-  cache_hit_ratio: ratio,
-  cpu_usage: percent,
-  memory_usage: percent,
-  disk_usage: percent,
-  network_in: bytesPerSecond,
-  network_out: bytesPerSecond,
-  requests_per_second: plain('/s'),
-  queries_per_second: plain('/s'),
-  rate: plain('/s'),
-  avg_response_time: milliseconds,
-};
+/** Formats by unit. */
+const KINDS = { count, money: amount, percent, ratio, bytesPerSecond, perSecond: plain('/s'), milliseconds, duration };
 
-/** Display names of built-in fields. */
-const NAMES = {
-  cpu_usage: 'CPU',
-  memory_usage: 'Memory',
-  disk_usage: 'Disk',
-  avg_response_time: 'Response time',
-  requests_per_second: 'Requests',
-  queries_per_second: 'Queries',
-};
+/** @typedef {keyof typeof KINDS} Unit */
 
 const DEEPEST = 3;
 
@@ -60,7 +25,8 @@ const DEEPEST = 3;
 export function kindOf(field, unit) {
   if (typeof unit === 'string' && unit !== '') return unit === '%' ? percent : plain(unit);
   const last = field.slice(field.lastIndexOf('.') + 1);
-  if (Object.hasOwn(KNOWN, last)) return KNOWN[last];
+  if (Object.hasOwn(BUILT_IN, last)) return KINDS[BUILT_IN[last].unit];
+  if (last === 'rate') return KINDS.perSecond; // of a counter that samples make
   if (/(^|_)(ms|latency|duration|response_time)(_|$)/i.test(field)) return milliseconds;
   if (/(^|_)bytes$/i.test(last)) return bytes;
   if (/(^|_)seconds$/i.test(last)) return seconds;
@@ -82,9 +48,9 @@ export const isMoney = (field) => kindOf(field) === amount;
  */
 export function nameOf(field) {
   const last = field.slice(field.lastIndexOf('.') + 1);
-  if (Object.hasOwn(KNOWN, last)) field = last;
-  if (Object.hasOwn(NAMES, field)) return NAMES[/** @type {keyof typeof NAMES} */ (field)];
-  return humanName(field) || '(no name)'; // screen readers ignore a header without text
+  const isKnown = Object.hasOwn(BUILT_IN, last);
+  if (isKnown && BUILT_IN[last].title !== undefined) return BUILT_IN[last].title;
+  return humanName(isKnown || last === 'rate' ? last : field) || '(no name)'; // screen readers ignore a header without text
 }
 
 /**

@@ -50,15 +50,13 @@ impl User {
     }
 }
 
-/// The numbers of `metrics.users_online`.
+/// Numbers of users on this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Online {
     /// Number of users who are online now.
     pub current: usize,
     /// Most users at once since midnight.
     pub peak_today: usize,
-    /// Mean length of the sessions that ended today and of those that run.
-    pub average_session: Duration,
 }
 
 /// Keeps a user online while a stream is open.
@@ -95,11 +93,14 @@ impl Presence {
         users.remove_ended(Instant::now()).online()
     }
 
-    /// Returns the users online and the lengths of sessions, for merging several nodes.
-    pub fn roll(&self) -> (HashSet<String>, Sessions) {
-        let mut users = self.users.lock();
-        let users = users.remove_ended(Instant::now());
-        (users.online.keys().cloned().collect(), users.sessions())
+    /// Returns the names of the users online, for merging several nodes.
+    pub fn users(&self) -> HashSet<String> {
+        self.users.lock().remove_ended(Instant::now()).online.keys().cloned().collect()
+    }
+
+    /// Returns the number and length of today's sessions.
+    pub fn sessions(&self) -> Sessions {
+        self.users.lock().remove_ended(Instant::now()).sessions()
     }
 
     /// Starts a new day: resets the day's peak and mean.
@@ -123,6 +124,12 @@ impl Sessions {
     /// Returns their mean length.
     pub fn average(self) -> Duration {
         Duration::from_secs(self.seconds.checked_div(self.count).unwrap_or(0))
+    }
+}
+
+impl std::iter::Sum for Sessions {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self { count: sum.count + one.count, seconds: sum.seconds + one.seconds })
     }
 }
 
@@ -151,11 +158,7 @@ impl Users {
     }
 
     fn online(&self) -> Online {
-        Online {
-            current: self.online.len(),
-            peak_today: self.peak.max(self.online.len()),
-            average_session: self.sessions().average(),
-        }
+        Online { current: self.online.len(), peak_today: self.peak.max(self.online.len()) }
     }
 }
 

@@ -24,6 +24,7 @@ mod config;
 mod question;
 mod representation;
 mod schema;
+mod snapshot_schema;
 
 pub use config::PollConfig;
 

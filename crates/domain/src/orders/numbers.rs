@@ -250,6 +250,7 @@ fn mean(cents: i64, count: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tricast_core::built_in;
 
     use super::*;
 
@@ -285,6 +286,15 @@ mod tests {
         assert_eq!(revenue["averageOrderValue"], json!(10.5));
         let [(_, business), (_, orders), _] = numbers.read(&at(&format!("2026-03-30T00:00{zone}")), "EUR");
         assert_eq!((business["orders_today"].clone(), orders["trend"].clone()), (json!(0), json!("n/a")));
+    }
+
+    #[test]
+    fn the_fields_are_those_of_the_built_in_channels() {
+        for (channel, value) in Numbers::unknown("EUR") {
+            let mut fields: Vec<_> = built_in::field_names(channel).collect();
+            fields.sort_unstable();
+            assert!(value.as_object().unwrap().keys().eq(fields), "{channel}: {value}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Measurements of the host: CPU, memory, disk and network. No other file uses the crate that reads them.
+//! Measurements of the host: the channel `metrics.infrastructure`. No other file uses the crate that reads them.
 
 use std::{
     collections::BTreeMap,
@@ -12,68 +12,92 @@ use serde_json::{Value, json};
 use sysinfo::{CpuRefreshKind, Disks, MemoryRefreshKind, Networks, System};
 use tokio::sync::watch;
 
-use super::round;
+use super::{Source, nodes::Nodes, round};
 use tricast_core::counters::Counters;
 
 /// Interval at which the host is read, which is also the span over which CPU and network are measured.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// How the values of several nodes become one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Merge {
+#[derive(Clone, Copy)]
+enum Merge {
     /// Their mean, with one decimal.
     Mean,
     /// Their sum, a whole number.
     Sum,
 }
 
-/// A field of `metrics.infrastructure`.
-#[derive(Clone, Copy, Debug)]
-pub struct HostField {
-    /// Name of the field.
-    pub name: &'static str,
-    /// Meaning and unit, as the API description states them.
-    pub description: &'static str,
-    /// How the values of several nodes become one.
-    pub merge: Merge,
+/// Measurement of a field of `metrics.infrastructure`.
+struct HostField {
+    /// Name in the table of built-in channels.
+    name: &'static str,
+    merge: Merge,
     measure: fn(&Measured<'_>) -> Option<f64>,
 }
 
 const CPU: &str = "cpu_usage";
 
-/// Every field of `metrics.infrastructure`. A new one is an entry in this table.
-pub const FIELDS: [HostField; 5] = [
+/// The measurement of every field.
+const FIELDS: [HostField; 5] = [
     HostField {
         name: CPU,
-        description: "CPU usage of all cores, in percent.",
         merge: Merge::Mean,
         measure: |host| Some(round(f64::from(host.system.global_cpu_usage()).clamp(0.0, 100.0), 1)),
     },
     HostField {
         name: "memory_usage",
-        description: "Memory that is not available, in percent.",
         merge: Merge::Mean,
         measure: |host| used_percent(host.system.available_memory(), host.system.total_memory()),
     },
     HostField {
         name: "disk_usage",
-        description: "Usage of the disk with the working directory, in percent.",
         merge: Merge::Mean,
         measure: |host| host.disk().and_then(|disk| used_percent(disk.available_space(), disk.total_space())),
     },
     HostField {
         name: "network_in",
-        description: "Bytes received per second over all interfaces but loopback.",
         merge: Merge::Sum,
         measure: |host| Some(host.traffic(sysinfo::NetworkData::received)),
     },
     HostField {
         name: "network_out",
-        description: "Bytes sent per second over all interfaces but loopback.",
         merge: Merge::Sum,
         measure: |host| Some(host.traffic(sysinfo::NetworkData::transmitted)),
     },
 ];
+
+/// Source of `metrics.infrastructure`.
+pub(super) struct Infrastructure(pub(super) watch::Receiver<Option<HostReading>>);
+
+impl Source for Infrastructure {
+    fn channel(&self) -> &'static str {
+        "metrics.infrastructure"
+    }
+
+    fn name(&self) -> &'static str {
+        "host"
+    }
+
+    fn measure(&mut self) -> Value {
+        serde_json::to_value(*self.0.borrow_and_update()).unwrap_or_default()
+    }
+
+    /// In a cluster the value also has each node by itself, under `nodes`.
+    fn merge(&mut self, nodes: &Nodes) -> Value {
+        let hosts = nodes.of::<HostReading>(self.name());
+        let readings: Vec<HostReading> = hosts.iter().map(|(_, host)| *host).collect();
+        let mut value = HostReading::merged(&readings).to_json();
+        if nodes.in_cluster {
+            let each = hosts.iter().map(|(node, host)| {
+                let mut value = host.to_json();
+                value["node"] = json!(node);
+                value
+            });
+            value["nodes"] = each.collect();
+        }
+        value
+    }
+}
 
 /// One reading of the host: a value per field, `None` where it can't be read.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -82,17 +106,17 @@ pub struct HostReading([Option<f64>; FIELDS.len()]);
 
 impl HostReading {
     /// Returns the reading whose fields have the values that `value` returns.
-    pub fn of(value: impl Fn(&HostField) -> Option<f64>) -> Self {
+    fn of(value: impl Fn(&HostField) -> Option<f64>) -> Self {
         Self(FIELDS.each_ref().map(value))
     }
 
-    /// CPU usage of all cores, in percent.
+    /// Returns the CPU usage of all cores, in percent.
     fn cpu_usage(&self) -> Option<f64> {
         FIELDS.iter().position(|field| field.name == CPU).and_then(|index| self.0[index])
     }
 
     /// Returns the mean or the sum of each field over several readings; `None` where none of them has a value.
-    pub fn merged(readings: &[Self]) -> Self {
+    fn merged(readings: &[Self]) -> Self {
         let mut merged = Self::default();
         for (index, field) in FIELDS.iter().enumerate() {
             let known: Vec<f64> = readings.iter().filter_map(|reading| reading.0[index]).collect();
@@ -106,7 +130,7 @@ impl HostReading {
     }
 
     /// Returns the value of `metrics.infrastructure`. Without a reading every field is null, since unknown is not zero.
-    pub fn to_json(self) -> Value {
+    fn to_json(self) -> Value {
         let value = |(field, value): (&HostField, Option<f64>)| {
             let value = match field.merge {
                 Merge::Mean => json!(value),
@@ -133,7 +157,7 @@ impl From<HostReading> for BTreeMap<&'static str, Option<f64>> {
 
 /// Starts reading on a thread of its own, since reading blocks for milliseconds. `counters` get the CPU usage for the load level. The
 /// thread ends when every receiver is dropped.
-pub fn start(counters: Arc<Counters>) -> watch::Receiver<Option<HostReading>> {
+pub(super) fn start(counters: Arc<Counters>) -> watch::Receiver<Option<HostReading>> {
     let (sender, readings) = watch::channel(None);
     #[expect(clippy::disallowed_methods, reason = "a thread of its own: nobody waits for it")]
     let spawned = thread::Builder::new().name("host".into()).spawn(move || match Host::new() {
@@ -189,7 +213,7 @@ impl Host {
     }
 }
 
-/// What a field is measured on.
+/// Inputs of the measurement of a field.
 struct Measured<'a> {
     system: &'a System,
     disks: &'a Disks,
@@ -206,7 +230,7 @@ impl Measured<'_> {
         self.disks.iter().filter(holds).max_by_key(|disk| disk.mount_point().as_os_str().len())
     }
 
-    /// Bytes per second over all interfaces but loopback.
+    /// Returns the bytes per second over all interfaces but loopback.
     fn traffic(&self, bytes: fn(&sysinfo::NetworkData) -> u64) -> f64 {
         let interfaces = self.networks.iter().filter(|(name, _)| *name != "lo");
         let total: u64 = interfaces.map(|(_, data)| bytes(data)).sum();
@@ -214,14 +238,40 @@ impl Measured<'_> {
     }
 }
 
-/// Returns what is not free, in percent; `None` if the total is unknown.
+/// Returns the used part in percent; `None` if the total is unknown.
 fn used_percent(free: u64, total: u64) -> Option<f64> {
     (total > 0).then(|| round(100.0 * (1.0 - free as f64 / total as f64), 1))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::nodes::Gathered, *};
+
+    fn report(cpu: f64, network: Option<u64>) -> String {
+        let host = HostReading::of(|field| match field.name {
+            CPU => Some(cpu),
+            "memory_usage" => Some(50.0),
+            "disk_usage" => None,
+            _ => network.map(|bytes| bytes as f64),
+        });
+        json!({"host": host}).to_string()
+    }
+
+    #[test]
+    fn shares_are_averaged_and_traffic_is_added_up() {
+        let reports =
+            [("a", report(10.0, Some(100))), ("b", json!({"host": null}).to_string()), ("c", report(40.0, Some(11)))];
+        let reports = reports.map(|(node, report)| (node.to_owned(), report)).to_vec();
+        let mut source = Infrastructure(watch::channel(None).1);
+        let value = source.merge(&Nodes::many(Gathered { users: 0, reports }));
+        assert_eq!(value["cpu_usage"], 25.0);
+        assert_eq!(value["memory_usage"], 50.0);
+        assert_eq!(value["disk_usage"], Value::Null);
+        assert_eq!(value["network_in"], 111);
+        assert_eq!(value["nodes"].as_array().map(Vec::len), Some(2), "{value}");
+        assert_eq!(value["nodes"][1]["node"], "c");
+        assert_eq!(value["nodes"][1]["cpu_usage"], 40.0);
+    }
 
     #[test]
     fn this_host_is_measured() {

@@ -1,144 +1,174 @@
-//! Built-in sources: the host, the server's own HTTP traffic, presence, and the store.
+//! Built-in sources: measurements of the server itself, each of which is the value of a built-in channel.
+//!
+//! One loop serves one node and many: every second each source measures this node, the measurements of all nodes are gathered
+//! (those of a single node are there already), and each source makes the value of its channel from them. In a cluster the leader
+//! publishes the values.
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::tz::TimeZone;
-use serde_json::{Map, Value, json};
-use tokio::sync::watch;
-
-use self::host::HostReading;
-use tricast_core::{
-    aggregator::{AggregatorHandle, Stopped},
-    channel::{Channel, EventName},
-    clock::Clock,
-    log::Log,
-    presence::Presence,
-    reading::Reading,
-    span::iso_8601,
+use serde_json::{Map, Value};
+use tokio::{
+    runtime::Handle,
+    sync::watch,
+    time::{MissedTickBehavior, interval},
 };
+
+use self::{host::HostReading, nodes::Nodes, own_http::OwnHttp, store::StoreCounters};
+use tricast_core::{aggregator::AggregatorHandle, clock::Clock, counters::Counters, log::Log, presence::Presence};
 
 pub mod demo;
 pub mod host;
-mod merged;
+mod nodes;
 pub mod own_http;
+mod publish;
 pub mod store;
+mod users;
 
-pub use merged::{Gathered, Peers};
+pub use nodes::{Gathered, Peers};
+pub use publish::{announce, publish};
 
 /// Interval at which the built-in sources are read.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// A built-in source: the only writer of one built-in channel.
+trait Source: Send {
+    /// Returns the name of its channel, a row of [`tricast_core::built_in::CHANNELS`].
+    fn channel(&self) -> &'static str;
+
+    /// Returns the name of its measurements in node reports.
+    fn name(&self) -> &'static str;
+
+    /// Returns the newest measurement of this node. It does not block: slow measurements are made by a thread or task of their own.
+    fn measure(&mut self) -> Value;
+
+    /// Returns the value of the channel, made from the measurements of all nodes.
+    fn merge(&mut self, nodes: &Nodes) -> Value;
+}
+
+/// Measurements of the process, which all tenants share. Cheap to clone.
+#[derive(Clone)]
+pub struct SharedMeasurements {
+    host: watch::Receiver<Option<HostReading>>,
+    store: watch::Receiver<Value>,
+}
+
+impl SharedMeasurements {
+    /// Starts measuring the host on a thread, and `store` on `runtime`. `counters` get the CPU usage for the load level.
+    pub fn start(counters: Arc<Counters>, store: Arc<dyn StoreCounters>, runtime: &Handle) -> Self {
+        Self { host: host::start(counters), store: store::start(store, runtime) }
+    }
+}
+
 /// Inputs and output of the built-in sources of one tenant.
 pub struct Sources {
-    /// Aggregator that takes the readings.
-    pub aggregator: AggregatorHandle,
+    /// Measurements of the process.
+    pub shared: SharedMeasurements,
     /// HTTP traffic of the tenant.
-    pub own_http: Arc<own_http::OwnHttp>,
+    pub own_http: Arc<OwnHttp>,
     /// Users online on this node.
     pub presence: Presence,
-    /// Newest reading of the host; the same for every tenant.
-    pub host: watch::Receiver<Option<HostReading>>,
-    /// Newest value of `metrics.database`; the same for every tenant.
-    pub store: watch::Receiver<Value>,
     /// Wall clock, for midnight.
     pub clock: Clock,
     /// Time zone of midnight.
     pub zone: TimeZone,
     /// Log of the tenant.
     pub log: Arc<Log>,
+    /// Aggregator that takes the values.
+    pub aggregator: AggregatorHandle,
     /// The other nodes of the cluster, if there is one.
     pub peers: Option<Box<dyn Peers>>,
 }
 
 impl Sources {
-    /// Publishes the sources every second until the aggregator stops. Blocking measurements run on a thread of their own.
+    /// Returns every source. A new one is a line here.
+    fn all(&self) -> Vec<Box<dyn Source>> {
+        vec![
+            Box::new(host::Infrastructure(self.shared.host.clone())),
+            Box::new(own_http::Api(Arc::clone(&self.own_http))),
+            Box::new(store::Database(self.shared.store.clone())),
+            Box::new(users::UsersOnline::new(
+                self.presence.clone(),
+                self.clock.clone(),
+                self.zone.clone(),
+                Arc::clone(&self.log),
+            )),
+        ]
+    }
+
+    /// Publishes the values of the sources every second until the aggregator stops.
     pub async fn run(mut self) {
-        if let Some(peers) = self.peers.take() {
-            return merged::run(self, peers).await;
-        }
-        let database = self.store.borrow_and_update().clone();
-        let host = HostReading::default().to_json();
-        if self.publish([("metrics.database", database), ("metrics.infrastructure", host)]).await.is_err() {
-            return;
-        }
-        self.host.mark_changed();
-        let mut ticks = tokio::time::interval(EVERY);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut today = self.clock.now_in(&self.zone).date();
+        let mut sources = self.all();
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                // Disabled where the host can't be measured.
-                Ok(()) = self.host.changed() => {
-                    let host = *self.host.borrow_and_update();
-                    if let Some(host) = host
-                        && self.publish([("metrics.infrastructure", host.to_json())]).await.is_err()
-                    {
-                        return;
-                    }
-                    continue;
-                }
-                Ok(()) = self.store.changed() => {
-                    let store = self.store.borrow_and_update().clone();
-                    if self.publish([("metrics.database", store)]).await.is_err() {
-                        return;
-                    }
-                    continue;
-                }
-            }
-            let date = self.clock.now_in(&self.zone).date();
-            if date != today {
-                today = date;
-                self.presence.new_day();
-            }
-            let online = self.presence.online();
-            let users = users_online(online.current as u64, online.peak_today as u64, online.average_session);
-            let api = self.own_http.traffic().to_json(online.current as u64);
-            if self.publish([("metrics.api", api), ("metrics.users_online", users)]).await.is_err() {
+            ticks.tick().await;
+            let report = sources.iter_mut().map(|source| (source.name().to_owned(), source.measure())).collect();
+            // A node that does not lead, or can't reach the others, has nothing to publish.
+            let Some(nodes) = self.gather(report).await else { continue };
+            let values = sources.iter_mut().map(|source| (source.channel(), source.merge(&nodes)));
+            if publish(&self.aggregator, values).await.is_err() {
                 return;
             }
         }
     }
 
-    async fn publish<const N: usize>(&self, values: [(&str, Value); N]) -> Result<(), Stopped> {
-        publish(&self.aggregator, values).await
+    /// Returns the measurements of all nodes, given those of this one; `None` if this node does not lead, or can't reach the others.
+    async fn gather(&mut self, report: Map<String, Value>) -> Option<Nodes> {
+        let Some(peers) = &mut self.peers else {
+            return Some(Nodes::one(report, self.presence.online().current as u64));
+        };
+        let report = Value::Object(report).to_string();
+        let gathered = peers.exchange(report, self.presence.users(), self.aggregator.leads()).await;
+        gathered.filter(|_| self.aggregator.leads()).map(Nodes::many)
     }
-}
-
-/// Publishes values of built-in channels.
-///
-/// # Errors
-/// [`Stopped`] when the server is shutting down.
-pub async fn publish<const N: usize>(aggregator: &AggregatorHandle, values: [(&str, Value); N]) -> Result<(), Stopped> {
-    let reading = |(name, value): (&str, Value)| {
-        let channel = Channel::parse(name).ok()?;
-        let data = if let Value::Object(data) = value { data } else { Map::new() };
-        Some(Reading::value(channel, data))
-    };
-    aggregator.publish_own(values.into_iter().filter_map(reading).collect()).await
-}
-
-/// Publishes an event of the channel `system`.
-///
-/// # Errors
-/// [`Stopped`] when the server is shutting down.
-pub async fn announce(aggregator: &AggregatorHandle, event: &str, details: Value) -> Result<(), Stopped> {
-    let (Ok(channel), Ok(event)) = (Channel::parse("system"), EventName::parse(event)) else { return Ok(()) };
-    let data = if let Value::Object(data) = details { data } else { Map::new() };
-    aggregator.publish_own(vec![Reading::Event { channel, event, data }]).await
-}
-
-/// Returns the value of `metrics.users_online`.
-fn users_online(current: u64, peak_today: u64, average_session: Duration) -> Value {
-    json!({
-        "currentUsers": current,
-        "peakToday": peak_today,
-        "averageSessionDuration": iso_8601(average_session.as_secs()),
-    })
 }
 
 /// Rounds to `digits` decimals, so that noise does not make new versions.
 pub fn round(value: f64, digits: i32) -> f64 {
     let scale = 10f64.powi(digits);
     (value * scale).round() / scale
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use tricast_core::{
+        built_in::{self, Kind},
+        log::LogConfig,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_source_writes_the_fields_of_its_row() {
+        let (_writer, log) = Log::create(LogConfig::default());
+        let (_, leads) = watch::channel(true);
+        let sources = Sources {
+            shared: SharedMeasurements {
+                host: watch::channel(Some(HostReading::default())).1,
+                store: watch::channel(store::unknown()).1,
+            },
+            own_http: Arc::default(),
+            presence: Presence::default(),
+            clock: Clock::system(),
+            zone: TimeZone::UTC,
+            log,
+            aggregator: AggregatorHandle::new(None, leads).0,
+            peers: None,
+        };
+        let mut all = sources.all();
+        let report: Map<_, _> = all.iter_mut().map(|source| (source.name().to_owned(), source.measure())).collect();
+        assert_eq!(report.len(), all.len(), "two sources with the same name");
+        let nodes = Nodes::one(report, 0);
+        for source in &mut all {
+            let channel = source.channel();
+            let row = built_in::CHANNELS.iter().find(|row| row.name == channel).unwrap();
+            assert_eq!(row.kind, Kind::State, "{channel}");
+            let value = source.merge(&nodes);
+            let fields: BTreeSet<_> = value.as_object().unwrap().keys().map(String::as_str).collect();
+            assert_eq!(fields, built_in::field_names(channel).collect(), "{channel}");
+        }
+    }
 }

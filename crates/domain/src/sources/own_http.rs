@@ -1,17 +1,42 @@
 //! HTTP traffic of the server over the last 60 s: the channel `metrics.api`.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::round;
+use super::{Source, nodes::Nodes, round};
 
 /// Window in seconds, with one slot for each.
 const WINDOW: u64 = 60;
+
+/// Source of `metrics.api`.
+pub(super) struct Api(pub(super) Arc<OwnHttp>);
+
+impl Source for Api {
+    fn channel(&self) -> &'static str {
+        "metrics.api"
+    }
+
+    fn name(&self) -> &'static str {
+        "traffic"
+    }
+
+    fn measure(&mut self) -> Value {
+        serde_json::to_value(self.0.traffic()).unwrap_or_default()
+    }
+
+    fn merge(&mut self, nodes: &Nodes) -> Value {
+        let all = nodes.of::<Traffic>(self.name()).into_iter().map(|(_, traffic)| traffic);
+        all.sum::<Traffic>().to_json(nodes.users)
+    }
+}
 
 /// Counter of requests, which workers share without a lock.
 #[derive(Debug)]
@@ -57,7 +82,7 @@ impl OwnHttp {
     }
 
     /// Returns the traffic of the window.
-    pub fn traffic(&self) -> Traffic {
+    fn traffic(&self) -> Traffic {
         self.traffic_at(self.started.elapsed().as_secs())
     }
 
@@ -80,20 +105,20 @@ impl OwnHttp {
 
 /// Requests of the last minute, of one node or of several.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
-pub struct Traffic {
+struct Traffic {
     /// Number of requests.
-    pub requests: u64,
+    requests: u64,
     /// Requests answered with a status of 500 or more.
-    pub errors: u64,
+    errors: u64,
     /// Total duration in microseconds.
-    pub micros: u64,
+    micros: u64,
     /// Requests per second; of a node younger than the window over its age.
-    pub per_second: f64,
+    per_second: f64,
 }
 
 impl Traffic {
     /// Returns the value of `metrics.api` with this number of active users.
-    pub fn to_json(self, active_users: u64) -> Value {
+    fn to_json(self, active_users: u64) -> Value {
         let per = |sum: u64, count: u64| if count == 0 { 0.0 } else { sum as f64 / count as f64 };
         json!({
             "requests_per_second": round(self.per_second, 2),
@@ -117,7 +142,21 @@ impl std::iter::Sum for Traffic {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::nodes::Gathered, *};
+
+    #[test]
+    fn traffic_of_all_nodes_is_added_up() {
+        let report = |node: &str, requests: u64, errors: u64| {
+            let traffic = Traffic { requests, errors, micros: requests * 1_000, per_second: requests as f64 };
+            (node.to_owned(), json!({"traffic": traffic}).to_string())
+        };
+        let reports = vec![report("a", 30, 0), report("c", 10, 4)];
+        let api = Api(Arc::default()).merge(&Nodes::many(Gathered { users: 7, reports }));
+        assert_eq!(api["requests_per_second"], 40.0);
+        assert_eq!(api["error_rate"], 0.1);
+        assert_eq!(api["avg_response_time"], 1.0);
+        assert_eq!(api["active_users"], 7);
+    }
 
     #[test]
     fn the_window_covers_the_last_minute() {

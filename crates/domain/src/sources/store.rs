@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::round;
+use super::{Source, nodes::Nodes, round};
 
 /// Interval at which the store is read.
 const EVERY: Duration = Duration::from_secs(2);
@@ -48,6 +48,28 @@ pub trait StoreCounters: Send + Sync {
     fn totals(&self) -> BoxFuture<'static, Option<StoreTotals>>;
 }
 
+/// Source of `metrics.database`.
+pub(super) struct Database(pub(super) watch::Receiver<Value>);
+
+impl Source for Database {
+    fn channel(&self) -> &'static str {
+        "metrics.database"
+    }
+
+    fn name(&self) -> &'static str {
+        "store"
+    }
+
+    /// Returns null: nodes measure the same store, or each has its own, so there is nothing to merge.
+    fn measure(&mut self) -> Value {
+        Value::Null
+    }
+
+    fn merge(&mut self, _nodes: &Nodes) -> Value {
+        self.0.borrow_and_update().clone()
+    }
+}
+
 /// Totals read within the last minute.
 #[derive(Debug, Default)]
 struct History {
@@ -55,7 +77,7 @@ struct History {
 }
 
 /// Starts reading the store every two seconds on `runtime` and returns the values of the channel. It ends with the runtime.
-pub fn start(counters: Arc<dyn StoreCounters>, runtime: &Handle) -> watch::Receiver<Value> {
+pub(super) fn start(counters: Arc<dyn StoreCounters>, runtime: &Handle) -> watch::Receiver<Value> {
     let (values, reading) = watch::channel(unknown());
     runtime.spawn(async move {
         let mut history = History::default();
@@ -80,7 +102,7 @@ pub fn start(counters: Arc<dyn StoreCounters>, runtime: &Handle) -> watch::Recei
 }
 
 /// Returns the value of a store that is not measured: null, since unknown is not zero.
-fn unknown() -> Value {
+pub(super) fn unknown() -> Value {
     json!({"connections": null, "queries_per_second": null, "slow_queries": null, "cache_hit_ratio": null})
 }
 
