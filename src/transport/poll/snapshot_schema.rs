@@ -135,13 +135,10 @@ mod tests {
 
     #[test]
     fn the_fields_of_the_dashboard_are_up_to_date() {
+        if std::env::var_os("TRICAST_WRITE_FIELDS").is_some() {
+            std::fs::write(MODULE, module()).unwrap();
+        }
         let found = std::fs::read_to_string(MODULE).unwrap_or_default();
-        assert!(found == module(), "run: cargo test --lib write_the_fields_of_the_dashboard -- --ignored");
-    }
-
-    #[test]
-    #[ignore = "writes a file of the work tree"]
-    fn write_the_fields_of_the_dashboard() {
-        std::fs::write(MODULE, module()).unwrap();
+        assert!(found == module(), "run: TRICAST_WRITE_FIELDS=1 cargo test --lib the_fields_of_the_dashboard");
     }
 }
