@@ -828,6 +828,8 @@ async fn values_restored_late_do_not_bring_ended_channels_back() {
         bench.push(value(name, json!({"x": 1}))).await.0.unwrap();
     }
     bench.push(end("metrics.deleted")).await.0.unwrap();
+    let never = Channel::parse("metrics.never").unwrap();
+    assert_eq!(bench.push(end("metrics.never")).await.0, Err(Refusal::NoChannel(never)));
     bench.push(ttl("metrics.expired")).await.0.unwrap();
     while is_there("metrics.expired") {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -866,4 +868,52 @@ fn the_next_leader_does_not_bring_ended_channels_back() {
     let decided = decider.decide_all([(Origin::Internal, vec![Reading::Restored(late.into())])]);
     let names: Vec<_> = decided.changes.iter().map(|change| change.channel.as_str()).collect();
     assert_eq!(names, ["metrics.kept"]);
+}
+
+#[test]
+fn values_older_than_the_time_to_live_of_channels_are_not_restored() {
+    let now = Timestamp::from_second(1_000).unwrap();
+    let config = AggregatorConfig { channel_ttl: Some(Duration::from_secs(60)), ..AggregatorConfig::default() };
+    let mut decider = Decider::new(Clock::from_fn(move || now), config);
+    let values = [("metrics.old", 939), ("metrics.limit", 940), ("metrics.new", 1_001)];
+    let values = values.map(|(name, second)| restored(name, json!({"x": 7}), second));
+    let decided = decider.decide_all([(Origin::Internal, vec![Reading::Restored(values.into())])]);
+    let names: Vec<_> = decided.restored.iter().map(|(channel, _)| channel.as_str()).collect();
+    assert_eq!(names, ["metrics.limit", "metrics.new"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_series_without_samples_leaves_the_value_and_the_other_fields_stay() {
+    let config = AggregatorConfig { channel_ttl: Some(Duration::from_secs(60)), ..AggregatorConfig::default() };
+    let bench = sampling(NOON, config);
+    for region in ["eu", "us"] {
+        bench.push(labelled("shop.load", "gauge", 1, json!({"region": region}))).await.0.unwrap();
+    }
+    bench.pass(30_000).await;
+    bench.push(labelled("shop.load", "gauge", 2, json!({"region": "us"}))).await.0.unwrap();
+    let names = || {
+        let Value::Object(value) = bench.data("metrics.shop") else { panic!() };
+        value.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+    };
+    bench.pass(29_900).await;
+    let [all, eu, us] = ["load", "load{region=\"eu\"}", "load{region=\"us\"}"];
+    assert_eq!(names(), [all, eu, us]);
+    bench.pass(200).await;
+    assert_eq!(names(), [all, us], "at once, although nobody writes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_takeover_channels_without_writes_end_and_built_in_ones_stay() {
+    let (mut writer, log) = Log::create(LogConfig::default());
+    let states = ["metrics.a", "metrics.api"].map(|name| Change::state(Channel::parse(name).unwrap(), "{}".into()));
+    writer.append(states.into(), Timestamp::now());
+    let config = AggregatorConfig { channel_ttl: Some(Duration::from_secs(60)), ..AggregatorConfig::default() };
+    let mut decider = Decider::take_over(Clock::system(), config, &log, std::iter::empty());
+    let mut ended_after = async |ms: u64| {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        let changes = decider.decide_all([]).changes;
+        changes.into_iter().map(|change| (change.channel.to_string(), change.gone)).collect::<Vec<_>>()
+    };
+    assert_eq!(ended_after(59_900).await, []);
+    assert_eq!(ended_after(200).await, [("metrics.a".to_owned(), Some(Gone::Expired))]);
 }

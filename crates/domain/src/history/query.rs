@@ -270,6 +270,8 @@ mod tests {
         assert_eq!(fields(&["a,b", "c,a"]).unwrap(), ["a", "b", "c"].map(Box::<str>::from));
         let labelled = r#"x{a="1,2",b="}\","}.p95,y"#;
         assert_eq!(fields(&[labelled]).unwrap(), [r#"x{a="1,2",b="}\","}.p95"#, "y"].map(Box::<str>::from));
+        let outside = r#"a\,b",c{x="1,2"}"#;
+        assert_eq!(fields(&[outside]).unwrap(), [r"a\", r#"b""#, r#"c{x="1,2"}"#].map(Box::<str>::from));
         assert_eq!(fields(&[&"x".repeat(256)]).unwrap().len(), 1);
         let many = |count: usize| (0..count).map(|n| format!("f{n}")).collect::<Vec<_>>().join(",");
         assert_eq!(fields(&[&many(300)]).unwrap().len(), 300);

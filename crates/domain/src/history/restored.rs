@@ -89,7 +89,7 @@ mod tests {
             point("metrics.b", "y.z", 20, -3.0),
             point("metrics.b", "older", 19, 1.0),
             point("metrics.a", "rate{host=\"a.b\\\"c\"}.p95", 15, 7.0),
-            point("metrics.c", "x", 5, 1.0),
+            point("metrics.c", "x\\.y", 5, 1.0),
         ]);
         let restored_values: Vec<_> = values
             .into_iter()
@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(
             restored_values,
             [
-                ("metrics.c".to_owned(), 5, json!({"x": 1})),
+                ("metrics.c".to_owned(), 5, json!({"x\\": {"y": 1}})),
                 ("metrics.a".to_owned(), 15, labelled),
                 ("metrics.b".to_owned(), 20, json!({"x": 2.5, "y": {"z": -3}})),
             ]

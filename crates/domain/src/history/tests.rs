@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -43,6 +43,10 @@ struct Fake {
     rolled: Mutex<Vec<(i64, Level, i64)>>,
     /// Times before which rows were deleted, by level, one entry per step.
     forgotten: Mutex<Vec<[i64; 4]>>,
+    /// Number of series that each step of deleting removes.
+    removes: AtomicUsize,
+    /// Number of queries for ids of series.
+    asked: AtomicUsize,
 }
 
 impl Fake {
@@ -78,7 +82,10 @@ impl HistoryStore for Shared {
             return async { Err(StoreError::Refused.into()) }.boxed();
         }
         // One series is enough.
-        self.0.answer(move |_| names.iter().map(|_| Some(SeriesId(1))).collect())
+        self.0.answer(move |fake| {
+            fake.asked.fetch_add(1, Ordering::SeqCst);
+            names.iter().map(|_| Some(SeriesId(1))).collect()
+        })
     }
 
     fn write(&self, _: &str, points: Vec<Point>, _: &Calendar) -> StoreFuture<()> {
@@ -118,7 +125,7 @@ impl HistoryStore for Shared {
     fn forget(&self, _: &str, step: Forget) -> StoreFuture<Progress> {
         self.0.answer(move |fake| {
             fake.forgotten.lock().push(step.before);
-            Progress::default()
+            Progress { gone: fake.removes.load(Ordering::SeqCst), ..Progress::default() }
         })
     }
 }
@@ -463,4 +470,36 @@ async fn without_history_no_end_waits_for_the_store() {
     let bench = bench_with(HistoryConfig { enabled: false, ..HistoryConfig::default() });
     bench.push(1..=1).await;
     assert!(bench.history.has_stored_ends(bench.log.head()).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ids_are_queried_again_after_series_were_removed() {
+    let bench = bench(1_000);
+    let asked = || bench.fake.asked.load(Ordering::SeqCst);
+    bench.push(1..=650).await;
+    assert_eq!(asked(), 1, "nothing was removed");
+    bench.fake.removes.store(1, Ordering::SeqCst);
+    bench.push(651..=1_250).await;
+    assert_eq!(asked(), 2, "otherwise points of a removed series would be left out");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_name_of_a_series_is_released_an_hour_after_its_last_point() {
+    let bench = bench(1_000);
+    bench.push(1..=2).await;
+    sleep(Duration::from_secs(3_500)).await;
+    assert_eq!(bench.history.series(), 1);
+    sleep(Duration::from_secs(200)).await;
+    assert_eq!(bench.history.series(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_of_the_rate_that_is_reached_again_within_a_minute_is_reported_once() {
+    let bench = bench_with(HistoryConfig { max_points_per_second: 1, ..HistoryConfig::default() });
+    for n in 0..6 {
+        let data = Map::from_iter((0..12).map(|field| (format!("f{field}"), json!(n))));
+        bench.handle.publish(Origin::Pushed, vec![Reading::value(channel(), data)], 0).await.unwrap();
+        sleep(Duration::from_secs(40)).await;
+    }
+    assert_eq!(bench.system_events().len(), 1);
 }

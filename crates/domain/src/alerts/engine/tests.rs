@@ -74,6 +74,14 @@ fn an_alert_has_the_measured_value() {
 }
 
 #[test]
+fn an_alert_of_an_absence_has_no_value() {
+    let mut bench = Bench::new(&json!({"absentFor": "10s"}), "0s");
+    bench.value(1, 5.0);
+    bench.tick(11);
+    assert_eq!((bench.log(), bench.engine.alert("r").unwrap().value), (vec![('+', 11)], None));
+}
+
+#[test]
 fn a_pause_counts_neither_as_absence_nor_as_a_write() {
     let still = SignedDuration::from_secs;
     let mut bench = Bench::new(&json!({"absentFor": "60s"}), "0s");
@@ -426,6 +434,11 @@ fn reconciling_keeps_a_pending_decision() {
     engine.set_open("r", None);
     engine.reconcile("r", Some(alert.clone()));
     assert_eq!(engine.alert("r"), Some(&alert), "without a pending decision the store counts");
+    engine.observe("r", true, Some(0.0), at(3));
+    engine.evaluate(at(3));
+    let other = Alert { id: "other".into(), ..alert };
+    engine.set_open("r", Some(other.clone()));
+    assert_eq!((engine.pending(), engine.alert("r")), (vec![], Some(&other)), "it was not decided to resolve this one");
 }
 
 #[test]
@@ -450,6 +463,11 @@ fn two_alerts_without_for_are_a_second_apart() {
         }
     }
     assert_eq!(raised, [0, 1_000, 2_000, 3_000, 4_000]);
+    let mut bench = Bench::new(&json!({"above": 1}), "0s");
+    for value in [2.0, 0.0, 2.0] {
+        bench.value(1, value);
+    }
+    assert_eq!(bench.log(), [('+', 1), ('-', 1)], "also at the same moment");
 }
 
 #[test]
