@@ -200,7 +200,7 @@ impl Config {
         if self.currency.len() != 3 || !self.currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
             faults.add("currency", format!("{:?} is not a code of ISO 4217, such as EUR", self.currency));
         }
-        let filter = self.log_filter.parse::<tracing_subscriber::EnvFilter>();
+        let filter = self.log_filter.parse::<tracing_subscriber::filter::Targets>();
         faults.add_err("log_filter", filter.map_err(|error| error.to_string()));
     }
 

@@ -2,7 +2,14 @@
 
 use std::{backtrace::Backtrace, panic, sync::OnceLock, time::Duration};
 
-use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Registry,
+    filter::{LevelFilter, Targets},
+    fmt,
+    layer::SubscriberExt,
+    reload,
+    util::SubscriberInitExt,
+};
 
 use crate::config::{Config, LogFormat};
 
@@ -14,7 +21,7 @@ pub use lines::dropped;
 const AT_THE_END: Duration = Duration::from_secs(1);
 
 /// Filter in force, which a reload replaces.
-static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
 /// Guard that writes the pending lines when it is dropped, unless standard error takes none.
 #[derive(Debug)]
@@ -66,8 +73,8 @@ pub fn flush(patience: Duration) {
     lines::flush(patience);
 }
 
-fn parse(config: &Config) -> EnvFilter {
-    config.log_filter.parse().unwrap_or_else(|_| EnvFilter::new("info"))
+fn parse(config: &Config) -> Targets {
+    config.log_filter.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO))
 }
 
 fn log_panic(panic: &panic::PanicHookInfo<'_>) {

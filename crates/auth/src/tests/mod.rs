@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
+    time::Duration,
 };
 
 use data_encoding::{BASE64, BASE64URL_NOPAD};
@@ -173,4 +174,14 @@ fn write(directory: &Path, name: &str, text: &str) -> std::path::PathBuf {
 /// Returns the result of the verifier of [`config`] for correctly signed claims.
 fn claimed(claims: &Value) -> Result<Identity, TokenError> {
     open(config()).verify(&sign(json!({}), claims, &secret()).unwrap())
+}
+
+/// Waits until a condition is met. The limit only ends a test that would hang.
+async fn until(condition: impl Fn() -> bool) {
+    let met = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), met).await.unwrap();
 }

@@ -30,16 +30,6 @@ fn quick() -> Pace {
     Pace { files: 2 * MS, between: Duration::ZERO, patience: LONG, backoff: (2 * MS, 5 * MS) }
 }
 
-/// Waits until a condition is met. The limit only ends a test that would hang.
-async fn until(condition: impl Fn() -> bool) {
-    let so = async {
-        while !condition() {
-            tokio::time::sleep(MS).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), so).await.unwrap();
-}
-
 /// Runs `verifier` until the returned sender is dropped.
 fn run(verifier: &Verifier) -> watch::Sender<bool> {
     let (stop, stopped) = watch::channel(false);

@@ -25,6 +25,7 @@ mod takeover;
 
 pub(crate) use network::{Connection, NodeNetwork as Network};
 use run::run;
+use tracing_subscriber::{Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// Number of runs in a test by default.
 const RUNS: u64 = 40;
@@ -38,8 +39,9 @@ fn every_rule_holds_in_every_run() {
     let seeds = match setting("TRICAST_SIMULATION_SEED") {
         Some(seed) => {
             // Log lines of the nodes, as far as RUST_LOG selects them.
-            let filter = tracing_subscriber::EnvFilter::from_default_env();
-            tracing_subscriber::fmt().without_time().with_env_filter(filter).with_test_writer().init();
+            let filter: Targets = std::env::var("RUST_LOG").unwrap_or_else(|_| "error".into()).parse().unwrap();
+            let lines = tracing_subscriber::fmt::layer().without_time().with_test_writer();
+            tracing_subscriber::registry().with(lines.with_filter(filter)).init();
             seed..seed + 1
         }
         None => 0..setting("TRICAST_SIMULATION_RUNS").unwrap_or(RUNS),
