@@ -1,29 +1,29 @@
 //! Echo over the server's own frame code, for conformance suites of RFC 6455.
 
 use std::{
-    convert::Infallible,
+    io,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use actix_web::{
-    App, HttpRequest, HttpResponse, HttpServer,
-    body::{BodySize, MessageBody},
-    dev, web,
-};
+use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
-use futures_util::Stream;
 use tokio::time::{Sleep, sleep};
 use tricast::{
+    app::{Application, ExtraPaths},
+    config::Config,
     transport::websocket::{
         Compression, accept_deflate,
         frame::{self, Decoder, Incoming},
         handshake,
     },
-    web::problem::Problem,
+    web::{
+        problem::Problem,
+        upgrade::{Upgraded, Wire, upgrade},
+    },
 };
-use tricast_core::protocol::close::CloseReason;
+use tricast_core::{clock::Clock, protocol::close::CloseReason};
 
 /// Largest message in bytes, as section 9 of the Autobahn suite sends it.
 const MAX_MESSAGE: usize = 16 << 20;
@@ -37,43 +37,38 @@ const MAX_WAITING: usize = 64 * 1024;
 /// Time for which TCP stays open after a failed connection, so that a reset does not overtake the close frame.
 const FAILED_WAIT: Duration = Duration::from_millis(250);
 
-/// Serves `/echo` for WebSockets, and `/` for HTTP, with the server's settings of HTTP/1.1.
+/// Builds a server at `address` that has the paths of `extra`, too. The suites are pages of another origin.
 ///
 /// # Errors
-/// Binding the listener failed.
-pub(crate) fn serve(listener: std::net::TcpListener, workers: usize) -> std::io::Result<dev::Server> {
-    let server = HttpServer::new(|| {
-        App::new()
-            .app_data(web::PayloadConfig::new(MAX_BODY))
-            .route("/echo", web::get().to(open))
-            .default_service(web::to(|body: Bytes| async { HttpResponse::Ok().body(body) }))
-    });
-    let server = server
-        .workers(workers)
-        .disable_signals()
-        .client_disconnect_timeout(Duration::ZERO)
-        .h1_allow_half_closed(false)
-        .tcp_nodelay(true)
-        .shutdown_timeout(1);
-    Ok(server.listen(listener)?.run())
+/// The server cannot be built, for example because the address is in use.
+pub(crate) fn build(address: String, extra: ExtraPaths) -> io::Result<Application> {
+    let mut config = Config { listen: vec![address], allowed_origins: vec!["*".into()], ..Config::default() };
+    config.limits.handshakes_per_second_per_address = 0;
+    Application::build_with(&config, Clock::system(), extra).map_err(io::Error::other)
+}
+
+/// Adds `/echo` for WebSockets, and `/` for HTTP.
+pub(crate) fn configure(services: &mut web::ServiceConfig) {
+    services.route("/echo", web::get().to(open));
+    let bodies = web::resource("/").app_data(web::PayloadConfig::new(MAX_BODY));
+    services.service(bodies.to(|body: Bytes| async { HttpResponse::Ok().body(body) }));
 }
 
 async fn open(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
     let mut response = handshake(&request).await?;
     let compression = accept_deflate(&request, &mut response);
-    let echo = Echo {
-        payload: payload.into_inner(),
+    upgrade(&request, response, payload, move |wire| Echo {
+        wire,
         decoder: Decoder::new(MAX_MESSAGE, compression != Compression::None),
         out: Vec::new(),
         compress: compression == Compression::Both,
         state: State::Open,
-    };
-    Ok(response.set_body(echo).map_into_boxed_body())
+    })
 }
 
 /// Connection of the echo.
 struct Echo {
-    payload: dev::Payload,
+    wire: Wire,
     decoder: Decoder,
     out: Vec<u8>,
     compress: bool,
@@ -108,10 +103,11 @@ impl Echo {
         while !matches!(self.state, State::Done) && self.out.len() < MAX_WAITING {
             match self.decoder.next_message() {
                 Ok(Some(incoming)) => self.take(incoming),
-                Ok(None) => match ready!(Pin::new(&mut self.payload).poll_next(cx)) {
-                    Some(Ok(bytes)) => self.decoder.feed(&bytes),
-                    Some(Err(_)) | None => self.state = State::Done,
-                },
+                Ok(None) => {
+                    if !ready!(self.wire.poll_read(cx, |bytes| self.decoder.feed(bytes))) {
+                        self.state = State::Done;
+                    }
+                }
                 Err(error) => {
                     let reason = error.close_reason();
                     frame::write_close(&mut self.out, reason.code(), reason.text());
@@ -123,18 +119,16 @@ impl Echo {
     }
 }
 
-impl MessageBody for Echo {
-    type Error = Infallible;
-
-    fn size(&self) -> BodySize {
-        BodySize::Stream
+impl Upgraded for Echo {
+    fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
     }
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         // The result does not matter: the socket is read again after each write.
         let _ = self.receive(cx);
         if !self.out.is_empty() {
-            return Poll::Ready(Some(Ok(std::mem::take(&mut self.out).into())));
+            return Poll::Ready(Some(std::mem::take(&mut self.out).into()));
         }
         match &mut self.state {
             State::Open => Poll::Pending,

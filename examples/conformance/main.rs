@@ -1,4 +1,4 @@
-//! Server for conformance suites: the frames of the real server, without its messages and limits.
+//! Server for conformance suites: the connections and frames of the real server, without its messages and limits.
 //!
 //! ```text
 //! $ cargo run --release --example conformance -- --listen 127.0.0.1:9001
@@ -11,12 +11,20 @@
 //! `/echo` is a WebSocket that echoes text and binary messages of up to 16 MiB in any number of fragments, with
 //! permessage-deflate if it is offered. `/` echoes the body of every request. `docs/conformance.md` describes the suites.
 
-use std::{io::Write, net::TcpListener};
+use std::{
+    io::{self, Write},
+    sync::Arc,
+    time::Duration,
+};
 
+use actix_web::web;
 use clap::Parser;
+use tricast::transport::socketio::{
+    Registry,
+    conformance::{self, Echo},
+};
 
 mod echo;
-mod socketio;
 
 /// Echoes WebSocket messages at /echo and request bodies at /, for conformance suites.
 #[derive(Parser)]
@@ -29,21 +37,27 @@ struct Arguments {
     socketio: Option<String>,
 }
 
-fn main() -> std::io::Result<()> {
+fn main() -> io::Result<()> {
     let arguments = Arguments::parse();
     actix_web::rt::System::new().block_on(async {
-        let listener = TcpListener::bind(&arguments.listen)?;
-        writeln!(std::io::stdout(), "listening on {}", listener.local_addr()?)?;
-        if let Some(address) = arguments.socketio {
-            actix_web::rt::spawn(socketio::serve(address)?);
+        let server = echo::build(arguments.listen, Arc::new(echo::configure))?;
+        for address in server.addresses() {
+            writeln!(io::stdout(), "listening on {address}")?;
         }
-        let server = echo::serve(listener, 2)?;
-        let handle = server.handle();
-        actix_web::rt::spawn(async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                handle.stop(false).await;
-            }
-        });
-        server.await
+        if let Some(address) = arguments.socketio {
+            let server = echo::build(address, Arc::new(socketio()))?;
+            // It ends with the process.
+            actix_web::rt::spawn(async move { drop(server.run_until(std::future::pending()).await) });
+        }
+        server.run_until(async { drop(tokio::signal::ctrl_c().await) }).await
     })
+}
+
+/// Returns the paths of the echo of the official Engine.IO and Socket.IO suites, on the server's own sessions.
+fn socketio() -> impl Fn(&mut web::ServiceConfig) {
+    let registry = web::Data::new(Registry::new(Duration::from_secs(120)));
+    move |services| {
+        conformance::configure(services, "/engine.io/", Echo::Messages, &registry);
+        conformance::configure(services, "/socket.io/", Echo::Events, &registry);
+    }
 }

@@ -16,6 +16,7 @@ use crate::{
     web::{
         connection::ConnectionConfig,
         middleware,
+        socket::Socket,
         state::{Shared, State},
         telemetry::RequestSpan,
         watched::Watched,
@@ -100,7 +101,7 @@ pub(super) fn start(
                         // Without it responses are a little late.
                         let _ = io.set_nodelay(true);
                         let peer = io.peer_addr().ok();
-                        let watched = Watched::new(io, &connections, peer.map(|peer| peer.ip()));
+                        let watched = Watched::new(Socket::Tcp(io), &connections, peer.map(|peer| peer.ip()));
                         ready(watched.map(|watched| (watched, Protocol::Http1, peer)).ok_or_else(too_many))
                     };
                     fn_service(accept).and_then(http())
@@ -109,7 +110,7 @@ pub(super) fn start(
             Listen::Unix(path) => builder.listen_uds(name, listen::unix(path).map_err(error)?, move || {
                 let connections = Arc::clone(&connections);
                 let accept = move |io: UnixStream| {
-                    let watched = Watched::new(io, &connections, None);
+                    let watched = Watched::new(Socket::Unix(io), &connections, None);
                     ready(watched.map(|watched| (watched, Protocol::Http1, None)).ok_or_else(too_many))
                 };
                 fn_service(accept).and_then(http())

@@ -5,7 +5,7 @@
 //! use a clock that stands still during a pause.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -17,10 +17,11 @@ use actix_web::{
     HttpRequest,
     body::{BodySize, BoxBody, MessageBody},
     dev::ServiceResponse,
+    http::header::{self, HeaderMap},
 };
 use bytes::Bytes;
 
-use super::{admission::Admission, config::AccessConfig};
+use super::{admission::Admission, config::AccessConfig, upgrade::Start};
 use tricast_core::{
     counters::{Counters, Limit},
     pause::Pause,
@@ -51,6 +52,10 @@ pub struct Connection {
     asked: Cell<bool>,
     unparsed: Cell<usize>,
     upgraded: Cell<bool>,
+    /// A request for a WebSocket has its response.
+    handshake_answered: Cell<bool>,
+    /// Protocol that takes over the socket.
+    next: RefCell<Option<Start>>,
     last: Cell<bool>,
     /// A request is being answered, so the client has no deadline.
     answering: Cell<bool>,
@@ -80,6 +85,8 @@ impl Connection {
             asked: Cell::new(false),
             unparsed: Cell::new(0),
             upgraded: Cell::new(false),
+            handshake_answered: Cell::new(false),
+            next: RefCell::new(None),
             last: Cell::new(false),
             answering: Cell::new(false),
             within_head: Cell::new(false),
@@ -101,6 +108,21 @@ impl Connection {
     /// Returns whether the connection is a WebSocket, so that it does not carry HTTP any more.
     pub(super) fn is_upgraded(&self) -> bool {
         self.upgraded.get()
+    }
+
+    /// Returns whether a request for a WebSocket has its response.
+    pub(super) fn has_answered_handshake(&self) -> bool {
+        self.handshake_answered.get()
+    }
+
+    /// Sets the protocol that takes over the socket, if the response has status 101.
+    pub(super) fn set_next(&self, start: Start) {
+        *self.next.borrow_mut() = Some(start);
+    }
+
+    /// Takes the protocol that takes over the socket now; `None` if none does.
+    pub(super) fn take_next(&self) -> Option<Start> {
+        if self.upgraded.get() { self.next.borrow_mut().take() } else { None }
     }
 
     /// Returns whether the last response closes the connection.
@@ -210,8 +232,17 @@ pub(super) fn answered(
         connection.unparsed.set(0);
         connection.upgraded.set(upgrades);
         connection.last.set(closes);
+        if asks_for_websocket(response.request().headers()) {
+            connection.handshake_answered.set(true);
+        }
     }
     response.map_body(|_, body| Body { body, _answering: answering })
+}
+
+/// Returns whether a request asks for a WebSocket, as actix-http sees it: all data that follows belong to it.
+pub(super) fn asks_for_websocket(headers: &HeaderMap) -> bool {
+    let mut fields = headers.get_all(header::UPGRADE);
+    fields.any(|field| field.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// Body of a response, which is dropped when it is written.
@@ -244,14 +275,15 @@ impl Drop for Connection {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::web::admission::AdmissionConfig;
 
     const HEAD: Duration = Duration::from_secs(5);
     const IDLE: Duration = Duration::from_secs(75);
 
-    fn open() -> Rc<Connection> {
+    /// Returns the settings of connections without limits.
+    pub(in crate::web) fn unlimited() -> Arc<ConnectionConfig> {
         let unlimited = AdmissionConfig {
             max_connections: 0,
             max_connections_per_address: 0,
@@ -259,13 +291,17 @@ mod tests {
             handshakes_per_second_per_address: 0,
             changes_per_second_per_user: 0,
         };
-        Connection::open(&Arc::new(ConnectionConfig {
+        Arc::new(ConnectionConfig {
             counters: Arc::default(),
             header_timeout: HEAD,
             keep_alive: IDLE,
             admission: Arc::new(Admission::new(unlimited)),
             access: Arc::default(),
-        }))
+        })
+    }
+
+    fn open() -> Rc<Connection> {
+        Connection::open(&unlimited())
     }
 
     /// Answers a request on `connection`.

@@ -40,6 +40,8 @@ enum Phase {
     /// Number of remaining bytes of a chunk and its line end.
     Chunk(u64),
     Trailer,
+    /// Everything that follows belongs to another protocol, if the server agrees.
+    Upgrade,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +49,8 @@ enum Body {
     #[default]
     None,
     Length(u64),
+    /// No body, but a WebSocket, which takes precedence over a length.
+    Upgrade,
     Chunked,
 }
 
@@ -54,6 +58,11 @@ impl Framing {
     /// Returns whether the head of a request has started and is not complete.
     pub(super) fn is_within_head(&self) -> bool {
         self.phase == Phase::Head && (self.begun || self.length > 0)
+    }
+
+    /// Returns whether the last complete head asks for a WebSocket.
+    pub(super) fn is_upgrade(&self) -> bool {
+        self.phase == Phase::Upgrade
     }
 
     /// Parses received bytes.
@@ -66,6 +75,7 @@ impl Framing {
                 Phase::Body(left) => self.skip(bytes, left, Phase::Body, Phase::Head),
                 Phase::Chunk(left) => self.skip(bytes, left, Phase::Chunk, Phase::ChunkSize),
                 Phase::Head | Phase::ChunkSize | Phase::Trailer => self.take_line(bytes)?,
+                Phase::Upgrade => &[],
             };
         }
         Ok(())
@@ -115,6 +125,7 @@ impl Framing {
                 self.phase = match std::mem::take(&mut self.body) {
                     Body::None | Body::Length(0) => Phase::Head,
                     Body::Length(bytes) => Phase::Body(bytes),
+                    Body::Upgrade => Phase::Upgrade,
                     Body::Chunked => Phase::ChunkSize,
                 };
             }
@@ -128,7 +139,7 @@ impl Framing {
                 self.phase = if size == 0 { Phase::Trailer } else { Phase::Chunk(size.saturating_add(2)) };
             }
             Phase::Trailer if line.is_empty() => self.phase = Phase::Head,
-            Phase::Trailer | Phase::Body(_) | Phase::Chunk(_) => {}
+            Phase::Trailer | Phase::Body(_) | Phase::Chunk(_) | Phase::Upgrade => {}
         }
     }
 
@@ -138,7 +149,9 @@ impl Framing {
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if name.eq_ignore_ascii_case(b"transfer-encoding") && value.eq_ignore_ascii_case(b"chunked") {
             self.body = Body::Chunked;
-        } else if name.eq_ignore_ascii_case(b"content-length") && self.body != Body::Chunked {
+        } else if name.eq_ignore_ascii_case(b"upgrade") && value.eq_ignore_ascii_case(b"websocket") {
+            self.body = if self.body == Body::Chunked { Body::Chunked } else { Body::Upgrade };
+        } else if name.eq_ignore_ascii_case(b"content-length") && !matches!(self.body, Body::Chunked | Body::Upgrade) {
             let length = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
             self.body = length.map_or(Body::None, Body::Length);
         }
@@ -201,6 +214,20 @@ mod tests {
         assert!(!within("") && within("P") && within("OST / HTTP/1.1\r\n") && within("Content-Length: 2\r\n"));
         assert!(!within("\r\n") && !within("{}"));
         assert!(within("GET / HTTP/1.1\r\n\r\nG") && !within("ET / HTTP/1.1\r\n\r\n"));
+    }
+
+    #[test]
+    fn everything_behind_a_handshake_belongs_to_the_websocket() {
+        let mut framing = Framing::default();
+        framing.take(&request("GET /ws HTTP/1.1\r\nHost: x\r\nupgrade:  WebSocket ", "G")).unwrap();
+        assert!(framing.is_upgrade() && !framing.is_within_head());
+        let name = "a".repeat(MAX_NAME + 1);
+        assert_eq!(framing.take(format!("\n{name}").as_bytes()), Ok(()));
+        for other in ["Upgrade: h2c", "Upgrade: websocket\r\nTransfer-Encoding: chunked", "Connection: upgrade"] {
+            let mut framing = Framing::default();
+            framing.take(&request(&format!("GET / HTTP/1.1\r\nHost: x\r\n{other}"), "")).unwrap();
+            assert!(!framing.is_upgrade(), "{other}");
+        }
     }
 
     #[test]

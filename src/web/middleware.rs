@@ -165,8 +165,7 @@ fn guard(access: &AccessConfig, request: &ServiceRequest, origin: Origin) -> Res
         return Err(Problem::bad_request("the URL contains %00: U+0000 is not allowed in names and values").and_close());
     }
     // A server need not change to any other protocol (RFC 9110, section 7.8): the request is handled normally.
-    let fields = request.headers().get_all(header::UPGRADE);
-    let upgrades = fields.into_iter().any(|field| field.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"));
+    let upgrades = connection::asks_for_websocket(request.headers());
     let body = request.headers().contains_key(header::TRANSFER_ENCODING)
         || request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
     if upgrades && (body || request.method() != Method::GET) {

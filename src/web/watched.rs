@@ -24,7 +24,9 @@ use super::{
     framing::{Framing, MAX_NAME},
     malformed::{self, MOST_KEPT},
     problem::Problem,
+    socket::Socket,
     timer::Timer,
+    upgrade::Released,
 };
 use tricast_core::{ids::random_u64, pause, protocol::error::Code};
 
@@ -45,15 +47,10 @@ struct HeadBuffer {
     bytes: Vec<u8>,
 }
 
-/// Any stream of a connection.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Stream for T {}
-
 /// Stream with the state of its connection.
 pub struct Watched {
-    /// `None` once it is passed to [`send_and_close`].
-    io: Option<Box<dyn Stream>>,
+    /// `None` once it is passed to [`send_and_close`], or to the protocol that takes over.
+    io: Option<Socket>,
     connection: Rc<Connection>,
     counted: Rc<Counted>,
     framing: Framing,
@@ -61,23 +58,26 @@ pub struct Watched {
     number: u64,
     /// Response in place of actix-http's own one.
     answer: Option<String>,
+    /// The input was withheld from actix-http.
+    is_withholding: bool,
 }
 
 impl Watched {
     /// Creates the stream of a new connection from `peer`. `None` if the peer has so many connections that this one has
     /// to be closed at once.
-    pub fn new(io: impl Stream, config: &Arc<ConnectionConfig>, peer: Option<IpAddr>) -> Option<Self> {
+    pub fn new(io: Socket, config: &Arc<ConnectionConfig>, peer: Option<IpAddr>) -> Option<Self> {
         let counted = Counted::open(&config.admission, &config.access.proxies, &config.counters, peer)?;
         let number = NUMBER.get() + 1;
         NUMBER.set(number);
         Some(Self {
-            io: Some(Box::new(io)),
+            io: Some(io),
             connection: Connection::open(config),
             counted,
             framing: Framing::default(),
             timer: Timer::default(),
             number,
             answer: None,
+            is_withholding: false,
         })
     }
 
@@ -128,6 +128,23 @@ impl Watched {
         let id = given.unwrap_or_else(new_id);
         // Browsers open connections in advance and then do not use them.
         self.replace_answer(&problem, &id, unparsed > 0 || self.connection.is_within_head());
+    }
+
+    /// Returns whether the input has to wait for the response to a handshake: what follows may belong to the WebSocket.
+    fn withholds(&self) -> bool {
+        self.framing.is_upgrade() && !self.connection.has_answered_handshake()
+    }
+
+    /// Passes the socket to the protocol that takes over, if there is one. Call it when the response is written.
+    fn release(&mut self, cx: &mut Context<'_>) {
+        if self.io.is_some()
+            && let Some(start) = self.connection.take_next()
+            && let Some(socket) = self.io.take()
+        {
+            start(Released { socket, connection: self.connection(), counted: self.counted() });
+            // actix-http finds the end of the client's data.
+            cx.waker().wake_by_ref();
+        }
     }
 
     /// Ends the connection if its client is late. Call it after the socket had no data to read, or accepted none.
@@ -196,7 +213,15 @@ impl Drop for Watched {
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Some(io) = &mut self.io else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+        if self.withholds() {
+            self.is_withholding = true;
+            return Poll::Pending;
+        }
+        let Some(io) = &mut self.io else {
+            // A connection that was taken over ends here as if its client had closed it.
+            let is_released = self.connection.is_upgraded();
+            return Poll::Ready(if is_released { Ok(()) } else { Err(io::ErrorKind::NotConnected.into()) });
+        };
         let before = buffer.filled().len();
         let outcome = Pin::new(io).poll_read(cx, buffer);
         let came = &buffer.filled()[before..];
@@ -244,6 +269,11 @@ impl AsyncWrite for Watched {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // actix-http flushes at the end of each turn, even if nothing was written.
+        self.release(cx);
+        if self.is_withholding && !self.withholds() {
+            self.is_withholding = false;
+            cx.waker().wake_by_ref();
+        }
         self.set_timer(cx);
         self.io.as_mut().map_or(Poll::Ready(Ok(())), |io| Pin::new(io).poll_flush(cx))
     }

@@ -8,6 +8,7 @@ use crate::helpers::spawn_app;
 
 mod closing;
 mod deflate;
+mod early;
 pub(crate) mod peer;
 
 use peer::{

@@ -26,15 +26,14 @@ mod readers;
 mod slot;
 mod topic;
 
-pub use slot::Due;
-use slot::{STATE, Slots};
+pub use slot::{Deliver, Due};
+use slot::{STATE, Slot, Slots};
 use topic::Topic;
 
 /// Readers that are woken before other tasks of the worker get their turn.
 const WAKE_CHUNK: usize = 128;
 
 /// Wake-ups of the readers of one log on one worker.
-#[derive(Debug)]
 pub struct Hub {
     log: Arc<Log>,
     inner: RefCell<Inner>,
@@ -50,7 +49,7 @@ pub struct Hub {
 }
 
 /// Readers, topics and timers of a hub.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Inner {
     slots: Slots,
     topics: Slab<Topic>,
@@ -259,13 +258,17 @@ impl Hub {
             if index > 0 {
                 tokio::task::yield_now().await;
             }
-            let mut inner = self.inner.borrow_mut();
             for id in chunk {
-                if let Some(slot) = inner.slots.by_id.get_mut(*id as usize) {
-                    slot.queued = false;
-                    if let Some(waker) = &slot.waker {
-                        waker.wake_by_ref();
-                    }
+                let id = *id as usize;
+                let Some(deliver) = self.inner.borrow_mut().slots.by_id.get_mut(id).map(Slot::take_turn) else {
+                    continue;
+                };
+                // Without a borrow: the delivery takes the data from this hub.
+                if deliver.and_then(|deliver| deliver.upgrade()).is_some_and(|deliver| deliver.deliver()) {
+                    continue;
+                }
+                if let Some(Slot { waker: Some(waker), .. }) = self.inner.borrow().slots.by_id.get(id) {
+                    waker.wake_by_ref();
                 }
             }
         }

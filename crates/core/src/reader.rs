@@ -4,13 +4,18 @@
 //! are read at that moment: the newest value of a state, all events since the reader's position, and a gap if the log no
 //! longer reaches back that far. The cursor of each delivery covers exactly the data that the client has received.
 
-use std::{rc::Rc, sync::Arc, task::Waker, time::Duration};
+use std::{
+    rc::{Rc, Weak},
+    sync::Arc,
+    task::Waker,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
 use super::{
     channel::{Channel, Selector},
-    hub::{Due, Hub},
+    hub::{Deliver, Due, Hub},
     position::Position,
     publication::Publication,
     snapshot::View,
@@ -145,6 +150,11 @@ impl Reader {
     /// Sets the waker for due data, deadlines and the drain of the server.
     pub fn set_waker(&self, waker: &Waker) {
         self.hub.set_waker(self.slot, waker);
+    }
+
+    /// Sets what the hub calls before it wakes the task, if nothing was set yet.
+    pub fn set_deliver(&self, deliver: &Weak<dyn Deliver>) {
+        self.hub.set_deliver(self.slot, deliver);
     }
 
     /// Wakes at `at` at the latest. Replaces an earlier deadline.

@@ -1,7 +1,11 @@
 //! Session of one client: heartbeat, namespaces, limits. It knows no request and no socket; `polling` and `websocket`
 //! carry its packets.
 
-use std::{rc::Rc, sync::Arc, task::Context};
+use std::{
+    rc::{Rc, Weak},
+    sync::Arc,
+    task::Context,
+};
 
 use bytes::Bytes;
 use serde_json::json;
@@ -31,6 +35,7 @@ use crate::{
 };
 use tricast_auth::Identity;
 use tricast_core::{
+    hub::Deliver,
     pause,
     protocol::close::CloseReason,
     reader::{CatchUp, Reader},
@@ -72,6 +77,8 @@ pub(super) struct Connection {
     /// Namespaces whose `CONNECT` is in flight.
     pending: Vec<Namespace>,
     assembly: Option<Assembly>,
+    /// Time of the next action although no data is due.
+    wake_at: Option<Instant>,
     next_ping: Instant,
     pong_until: Option<Instant>,
     /// Time within which the client has to join a namespace.
@@ -123,6 +130,7 @@ impl Connection {
             connecting: InFlight::new(),
             pending: Vec::new(),
             assembly: None,
+            wake_at: Some(now),
             next_ping: now + config.ping_interval,
             pong_until: None,
             connect_until: time::connect_until(config, now),
@@ -171,6 +179,25 @@ impl Connection {
             socket.poll(cx, takes_results, &mut self.packets);
         }
         self.timer.set_waker(cx.waker());
+    }
+
+    /// Sets what the hub calls when data is due for a WebSocket.
+    pub(super) fn set_deliver(&self, deliver: &Weak<dyn Deliver>) {
+        self.sockets.iter().for_each(|socket| socket.set_deliver(deliver));
+    }
+
+    /// Returns the data that is due at `now` for a WebSocket, if that is all there is to do; `None` if
+    /// [`Connection::next_write`] has to be called.
+    pub(super) fn deliver(&mut self, now: Instant) -> Option<Bytes> {
+        if self.closing.is_some() || !self.packets.is_empty() || self.wake_at.is_some_and(|at| now >= at) {
+            return None;
+        }
+        self.sockets.iter_mut().find_map(|socket| socket.deliver(now, &mut self.packets))
+    }
+
+    /// Returns whether [`Connection::next_write`] has something to do after [`Connection::deliver`].
+    pub(super) fn is_unfinished(&self) -> bool {
+        !self.packets.is_empty() || self.sockets.iter().any(Socket::is_unfinished)
     }
 
     /// Returns the next bytes to write in `framing`; `None` if there are none at the moment.

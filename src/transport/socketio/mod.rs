@@ -57,6 +57,7 @@ use crate::{
         query::Params,
         route,
         state::{State, WorkerState},
+        upgrade::upgrade,
     },
 };
 use tricast_core::counters::Transport;
@@ -190,11 +191,11 @@ pub(crate) async fn get(
                 return Ok(polling::get(&request, &link).await.unwrap_or_else(HttpResponse::from));
             }
             let response = handshake(&request).await?;
-            let counters = Arc::clone(&state.shared.counters);
-            // If the session has a WebSocket already, this one is opened, and closed.
-            let open = if link.attach() { websocket::Upgrade::new } else { websocket::Upgrade::refused };
-            let body = open(link, payload.into_inner(), config.max_payload, counters);
-            Ok(response.set_body(body).map_into_boxed_body())
+            let (place, counters) = (websocket::Place::take(link), Arc::clone(&state.shared.counters));
+            let max_payload = config.max_payload;
+            upgrade(&request, response, payload, move |wire| {
+                websocket::Upgrade::new(place, wire, max_payload, counters)
+            })
         }
     }
 }
@@ -222,8 +223,10 @@ async fn open(
         None => Ok(polling::start(connection, registry)),
         Some(response) => {
             let counters = Arc::clone(&state.shared.counters);
-            let body = websocket::Direct::new(connection, payload.into_inner(), config.max_payload, counters);
-            Ok(response.set_body(body).map_into_boxed_body())
+            let max_payload = config.max_payload;
+            upgrade(request, response, payload, move |wire| {
+                websocket::Direct::new(connection, wire, max_payload, counters)
+            })
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    rc::Rc,
+    rc::{Rc, Weak},
     task::Context,
     time::Duration,
 };
@@ -26,6 +26,7 @@ use crate::{
 use tricast_core::{
     channel::{Channel, Selector},
     counters::{Limit, Transport},
+    hub::Deliver,
     position::Position,
     reader::CatchUp,
 };
@@ -237,13 +238,46 @@ impl Socket {
         written
     }
 
-    /// Sets the reader's timer to the next time at which [`Socket::advance`] has something to do.
-    pub(super) fn arm(&mut self) {
-        for stream in std::iter::once(&mut self.stream).chain(self.metrics.as_deref_mut()) {
-            if let Some(deadline) = stream.deadline() {
-                stream.reader.set_deadline(deadline);
-            }
-        }
+    /// Returns the data that is due at `now` for a WebSocket, if that is all there is to do; `None` if
+    /// [`Socket::advance`] has to be called.
+    pub(super) fn deliver(&mut self, now: Instant, packets: &mut Packets) -> Option<Bytes> {
+        let Self { namespace, with_offset, stream, metrics, rooms, end, .. } = self;
+        let is_second = !stream.reader.has_due();
+        let mut output = NamespaceOutput::<false> {
+            namespace: *namespace,
+            rooms,
+            is_second,
+            with_offset: *with_offset,
+            out: Vec::new(),
+            packets,
+            end,
+        };
+        let stream = if is_second { metrics.as_deref_mut()? } else { stream };
+        stream.deliver(now, &mut output)
+    }
+
+    /// Returns whether [`Socket::advance`] has something to do after [`Socket::deliver`].
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.end.is_some() || self.streams().any(|stream| stream.has_more() || stream.reader.has_due())
+    }
+
+    /// Sets what the hub calls when data is due.
+    pub(super) fn set_deliver(&self, deliver: &Weak<dyn Deliver>) {
+        self.streams().for_each(|stream| stream.reader.set_deliver(deliver));
+    }
+
+    fn streams(&self) -> impl Iterator<Item = &Stream> {
+        std::iter::once(&self.stream).chain(self.metrics.as_deref())
+    }
+
+    /// Sets the readers' timers to the next time at which [`Socket::advance`] has something to do, and returns it.
+    pub(super) fn arm(&self) -> Option<Instant> {
+        let deadlines = self.streams().filter_map(|stream| {
+            let deadline = stream.deadline()?;
+            stream.reader.set_deadline(deadline);
+            Some(deadline)
+        });
+        deadlines.min()
     }
 
     /// Carries out an event of the client.

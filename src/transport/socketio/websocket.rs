@@ -1,19 +1,14 @@
 //! The WebSocket transport: a session that begins on it, and one that is upgraded to it.
 
 use std::{
-    convert::Infallible,
     pin::Pin,
+    rc::Weak,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use actix_web::{
-    body::{BodySize, MessageBody},
-    dev,
-};
 use bytes::Bytes;
-use futures_util::Stream;
 use tokio::time::{Instant, Sleep};
 
 use super::{
@@ -22,12 +17,16 @@ use super::{
     connection::Connection,
     link::{Framing, Input, Link},
 };
-use crate::transport::websocket::{
-    CLOSE_WAIT, FAILED_WAIT,
-    frame::{self, Decoder, FrameError, Incoming},
+use crate::{
+    transport::websocket::{
+        CLOSE_WAIT, FAILED_WAIT,
+        frame::{self, Decoder, FrameError, Incoming},
+    },
+    web::upgrade::{Upgraded, Wire},
 };
 use tricast_core::{
     counters::{Counters, Limit},
+    hub::Deliver,
     protocol::close::CloseReason,
 };
 
@@ -36,7 +35,7 @@ const MESSAGES_AT_ONCE: usize = 32;
 
 /// The client's half of a WebSocket.
 struct Socket {
-    payload: dev::Payload,
+    wire: Wire,
     decoder: Decoder,
     counters: Arc<Counters>,
     /// Time that the client has for its own close frame, once the server has sent one.
@@ -57,8 +56,8 @@ enum Received {
 }
 
 impl Socket {
-    fn new(payload: dev::Payload, max_payload: usize, counters: Arc<Counters>) -> Self {
-        Self { payload, decoder: Decoder::new(max_payload, false), counters, close_wait: CLOSE_WAIT, closing: None }
+    fn new(wire: Wire, max_payload: usize, counters: Arc<Counters>) -> Self {
+        Self { wire, decoder: Decoder::new(max_payload, false), counters, close_wait: CLOSE_WAIT, closing: None }
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
@@ -76,9 +75,9 @@ impl Socket {
                 Ok(Some(Incoming::Ping(payload))) => return Poll::Ready(Received::Ping(payload)),
                 Ok(Some(Incoming::Pong(_))) => {}
                 Ok(Some(Incoming::Close(_))) => return Poll::Ready(Received::Closed),
-                Ok(None) => match Pin::new(&mut self.payload).poll_next(cx) {
-                    Poll::Ready(Some(Ok(bytes))) => self.decoder.feed(&bytes),
-                    Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Received::Gone),
+                Ok(None) => match self.wire.poll_read(cx, |bytes| self.decoder.feed(bytes)) {
+                    Poll::Ready(true) => {}
+                    Poll::Ready(false) => return Poll::Ready(Received::Gone),
                     Poll::Pending => return Poll::Pending,
                 },
                 Err(error) => {
@@ -105,9 +104,9 @@ impl Socket {
             match self.decoder.next_message() {
                 Ok(Some(Incoming::Close(_))) => return Poll::Ready(()),
                 Ok(Some(_)) | Err(_) => {}
-                Ok(None) => match Pin::new(&mut self.payload).poll_next(cx) {
-                    Poll::Ready(Some(Ok(bytes))) => self.decoder.feed(&bytes),
-                    Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
+                Ok(None) => match self.wire.poll_read(cx, |bytes| self.decoder.feed(bytes)) {
+                    Poll::Ready(true) => {}
+                    Poll::Ready(false) => return Poll::Ready(()),
                     Poll::Pending => return Poll::Pending,
                 },
             }
@@ -120,7 +119,7 @@ fn write_close(out: &mut Vec<u8>, reason: CloseReason) {
     frame::write_close(out, reason.code(), reason.text());
 }
 
-/// A session that began on a WebSocket: the response body drives it.
+/// A session that began on a WebSocket.
 pub(super) struct Direct {
     connection: Connection,
     socket: Socket,
@@ -129,17 +128,18 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    pub(super) fn new(
-        connection: Connection,
-        payload: dev::Payload,
-        max_payload: usize,
-        counters: Arc<Counters>,
-    ) -> Self {
-        let socket = Socket::new(payload, max_payload, counters);
+    pub(super) fn new(connection: Connection, wire: Wire, max_payload: usize, counters: Arc<Counters>) -> Self {
+        let socket = Socket::new(wire, max_payload, counters);
         Self { connection, socket, pending: Vec::new(), is_over: false }
     }
+}
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+impl Upgraded for Direct {
+    fn wire(&mut self) -> &mut Wire {
+        &mut self.socket.wire
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut handled = 0;
         while !self.is_over && !self.connection.is_closing() && !self.connection.is_congested() {
             match self.socket.poll_receive(cx) {
@@ -189,26 +189,55 @@ impl Direct {
         self.connection.arm(None);
         Poll::Pending
     }
-}
 
-impl MessageBody for Direct {
-    type Error = Infallible;
-
-    fn size(&self) -> BodySize {
-        BodySize::Stream
+    fn set_deliver(&mut self, deliver: &Weak<dyn Deliver>) {
+        self.connection.set_deliver(deliver);
     }
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
-        self.poll(cx).map(|bytes| bytes.map(Ok))
+    fn deliver(&mut self) -> Option<Bytes> {
+        if self.is_over { None } else { self.connection.deliver(Instant::now()) }
+    }
+
+    fn needs_task(&mut self) -> bool {
+        self.connection.is_unfinished()
     }
 }
 
-/// A WebSocket that a polling session is upgraded to. The session may live on another worker.
-pub(super) struct Upgrade {
+/// Place of a WebSocket in the link of a polling session, which may live on another worker. It is released when it is
+/// dropped, also if the WebSocket never opens.
+pub(super) struct Place {
     link: Arc<Link>,
+    stage: Stage,
+}
+
+impl Place {
+    /// Takes the place in `link`. If the session has a WebSocket already, or has ended, the WebSocket is opened, and closed.
+    pub(super) fn take(link: Arc<Link>) -> Self {
+        let stage = if link.attach() { Stage::Probe } else { Stage::Closing };
+        Self { link, stage }
+    }
+
+    /// Releases the session: after the upgrade it ends, before it stays with polling.
+    fn release(&mut self, stage: Stage) {
+        match std::mem::replace(&mut self.stage, stage) {
+            Stage::Upgraded => self.link.lose(),
+            Stage::Probe | Stage::Probed => self.link.end_probe(),
+            Stage::Closing | Stage::Over => {}
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.release(Stage::Over);
+    }
+}
+
+/// A WebSocket that a polling session is upgraded to.
+pub(super) struct Upgrade {
+    place: Place,
     socket: Socket,
     pending: Vec<u8>,
-    stage: Stage,
     timeout: Pin<Box<Sleep>>,
     /// A packet that the session has no room for yet.
     waiting: Option<Input>,
@@ -228,70 +257,30 @@ enum Stage {
 }
 
 impl Upgrade {
-    /// Returns the body of a WebSocket that was attached to `link`.
-    pub(super) fn new(link: Arc<Link>, payload: dev::Payload, max_payload: usize, counters: Arc<Counters>) -> Self {
+    pub(super) fn new(place: Place, wire: Wire, max_payload: usize, counters: Arc<Counters>) -> Self {
+        let mut pending = Vec::new();
+        if place.stage == Stage::Closing {
+            write_close(&mut pending, CloseReason::ProtocolError);
+        }
         Self {
-            link,
-            socket: Socket::new(payload, max_payload, counters),
-            pending: Vec::new(),
-            stage: Stage::Probe,
+            place,
+            socket: Socket::new(wire, max_payload, counters),
+            pending,
             timeout: Box::pin(tokio::time::sleep(UPGRADE_TIMEOUT)),
             waiting: None,
-        }
-    }
-
-    /// Returns the body of a WebSocket that is closed at once, because `link` has one already or its session has ended.
-    pub(super) fn refused(link: Arc<Link>, payload: dev::Payload, max_payload: usize, counters: Arc<Counters>) -> Self {
-        let mut upgrade = Self::new(link, payload, max_payload, counters);
-        upgrade.stage = Stage::Closing;
-        write_close(&mut upgrade.pending, CloseReason::ProtocolError);
-        upgrade
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        self.receive(cx);
-        if !self.pending.is_empty() {
-            return Poll::Ready(Some(std::mem::take(&mut self.pending).into()));
-        }
-        match self.stage {
-            Stage::Over => Poll::Ready(None),
-            Stage::Closing => self.socket.poll_closed(cx).map(|()| None),
-            Stage::Upgraded => match self.link.poll_receive(cx) {
-                // The session has ended, with a close frame.
-                Poll::Ready(None) => {
-                    self.stage = Stage::Closing;
-                    self.socket.poll_closed(cx).map(|()| None)
-                }
-                other => other,
-            },
-            Stage::Probe | Stage::Probed => {
-                if self.timeout.as_mut().poll(cx).is_pending() {
-                    return Poll::Pending;
-                }
-                self.close(CloseReason::ProtocolError);
-                Poll::Ready(Some(std::mem::take(&mut self.pending).into()))
-            }
         }
     }
 
     /// Sends a close frame, and releases the session: after the upgrade it ends, before it stays with polling.
     fn close(&mut self, reason: CloseReason) {
         write_close(&mut self.pending, reason);
-        self.release(Stage::Closing);
-    }
-
-    fn release(&mut self, stage: Stage) {
-        match std::mem::replace(&mut self.stage, stage) {
-            Stage::Upgraded => self.link.lose(),
-            Stage::Probe | Stage::Probed => self.link.end_probe(),
-            Stage::Closing | Stage::Over => {}
-        }
+        self.place.release(Stage::Closing);
     }
 
     fn receive(&mut self, cx: &mut Context<'_>) {
         let mut handled = 0;
-        while !matches!(self.stage, Stage::Closing | Stage::Over) {
-            if self.waiting.is_some() && self.link.poll_send(cx, &mut self.waiting).is_pending() {
+        while !matches!(self.place.stage, Stage::Closing | Stage::Over) {
+            if self.waiting.is_some() && self.place.link.poll_send(cx, &mut self.waiting).is_pending() {
                 return;
             }
             match self.socket.poll_receive(cx) {
@@ -299,19 +288,19 @@ impl Upgrade {
                 Poll::Ready(Received::Ping(payload)) => frame::write(&mut self.pending, frame::PONG, false, &payload),
                 Poll::Ready(Received::Closed) => {
                     write_close(&mut self.pending, CloseReason::Normal);
-                    self.release(Stage::Over);
+                    self.place.release(Stage::Over);
                 }
-                Poll::Ready(Received::Gone) => self.release(Stage::Over),
+                Poll::Ready(Received::Gone) => self.place.release(Stage::Over),
                 Poll::Ready(Received::Broken(reason)) => self.close(reason),
-                Poll::Ready(Received::Packet(packet)) => match (self.stage, packet) {
+                Poll::Ready(Received::Packet(packet)) => match (self.place.stage, packet) {
                     (Stage::Probe, EnginePacket::Ping(text)) if text == "probe" => {
                         frame::write_text(&mut self.pending, "3probe", false);
-                        self.link.probe();
-                        self.stage = Stage::Probed;
+                        self.place.link.probe();
+                        self.place.stage = Stage::Probed;
                     }
                     (Stage::Probed, EnginePacket::Upgrade) => {
-                        self.link.upgrade();
-                        self.stage = Stage::Upgraded;
+                        self.place.link.upgrade();
+                        self.place.stage = Stage::Upgraded;
                     }
                     (Stage::Upgraded, EnginePacket::Close) => self.close(CloseReason::Normal),
                     (Stage::Upgraded, packet) => self.waiting = Some(Input::Packets(vec![packet])),
@@ -327,20 +316,34 @@ impl Upgrade {
     }
 }
 
-impl Drop for Upgrade {
-    fn drop(&mut self) {
-        self.release(Stage::Over);
-    }
-}
-
-impl MessageBody for Upgrade {
-    type Error = Infallible;
-
-    fn size(&self) -> BodySize {
-        BodySize::Stream
+impl Upgraded for Upgrade {
+    fn wire(&mut self) -> &mut Wire {
+        &mut self.socket.wire
     }
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
-        self.poll(cx).map(|bytes| bytes.map(Ok))
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.receive(cx);
+        if !self.pending.is_empty() {
+            return Poll::Ready(Some(std::mem::take(&mut self.pending).into()));
+        }
+        match self.place.stage {
+            Stage::Over => Poll::Ready(None),
+            Stage::Closing => self.socket.poll_closed(cx).map(|()| None),
+            Stage::Upgraded => match self.place.link.poll_receive(cx) {
+                // The session has ended, with a close frame.
+                Poll::Ready(None) => {
+                    self.place.stage = Stage::Closing;
+                    self.socket.poll_closed(cx).map(|()| None)
+                }
+                other => other,
+            },
+            Stage::Probe | Stage::Probed => {
+                if self.timeout.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                self.close(CloseReason::ProtocolError);
+                Poll::Ready(Some(std::mem::take(&mut self.pending).into()))
+            }
+        }
     }
 }

@@ -22,7 +22,7 @@
 use std::{
     convert::Infallible,
     pin::Pin,
-    rc::Rc,
+    rc::{Rc, Weak},
     task::{Context, Poll},
     time::Duration,
 };
@@ -59,6 +59,8 @@ use tricast_core::{
     channel::Selector,
     clock::rfc3339,
     counters::{BackpressureLevel, Limit, Transport},
+    hub::Deliver,
+    pause,
     position::Position,
     publication::Publication,
     reader::{CatchUp, Reader},
@@ -248,7 +250,7 @@ impl Stream {
         let is_draining = self.reader.hub().is_draining();
         let is_last = is_draining || self.retire_at.is_some_and(|at| now >= at);
         // Data that was due before the end is delivered one last time: the client may not be able to ask for it later.
-        let written = if self.is_last_written || !self.reader.has_due() { None } else { self.write(output) };
+        let written = if self.is_last_written || !self.reader.has_due() { None } else { self.write(now, output) };
         self.is_last_written = is_last && !self.more;
         if written.is_none() && is_last && output.is_open() {
             output.end(match is_draining {
@@ -280,15 +282,33 @@ impl Stream {
         }
     }
 
-    /// Writes all due data in one piece, behind the pending bytes.
-    fn write(&mut self, output: &mut impl Output) -> Option<Bytes> {
+    /// Writes the data that is due at `now` in one piece, behind the pending bytes.
+    fn write(&mut self, now: Instant, output: &mut impl Output) -> Option<Bytes> {
         let counters = self.state.shared.counters.of(self.config.transport);
         let pending = std::mem::take(output.pending());
-        let Batch { bytes, more, waited } =
-            write_batch::drain(&mut self.reader, self.config.budget, pending, counters, output);
+        let Batch { bytes, more, since } =
+            write_batch::drain(&mut self.reader, self.config.budget, pending, now, counters, output);
         self.more = more;
-        self.record_pace(waited, Instant::now(), output);
+        if !self.slow_client.is_unaffected(self.config.slow_client, since, now) {
+            // While this process was paused no client could take anything.
+            let since = since.map(|since| pause::awake_since(since.into_std()));
+            let waited = since.map(|since| now.into_std().saturating_duration_since(since));
+            self.record_pace(waited.unwrap_or_default(), now, output);
+        }
         bytes
+    }
+
+    /// Returns the data that is due at `now`, if that is all there is to do: [`Stream::advance`] between two deadlines.
+    pub(super) fn deliver(&mut self, now: Instant, output: &mut impl Output) -> Option<Bytes> {
+        if self.reader.hub().is_draining() || !output.is_open() || !output.pending().is_empty() {
+            return None;
+        }
+        self.write(now, output)
+    }
+
+    /// Returns whether data is left for the next write.
+    pub(super) fn has_more(&self) -> bool {
+        self.more
     }
 
     /// Records that the client took data that was due for `waited`, and changes its backpressure level if that follows.
@@ -320,17 +340,25 @@ impl Stream {
 pub(super) struct Session<P> {
     stream: Stream,
     protocol: P,
+    /// Time of the next action although no data is due.
+    wake_at: Option<Instant>,
 }
 
 impl<P: Protocol> Session<P> {
     pub(super) fn new(stream: Stream, protocol: P) -> Self {
-        Self { stream, protocol }
+        // Until the first poll has set it, there is something to do.
+        Self { stream, protocol, wake_at: Some(Instant::now()) }
+    }
+
+    /// Returns the protocol of the connection.
+    pub(super) fn protocol_mut(&mut self) -> &mut P {
+        &mut self.protocol
     }
 
     /// Returns the next bytes to write; `None` at the end. Call it when the socket can take data: what is due is read from
     /// the log at that moment.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let Self { stream, protocol } = self;
+        let Self { stream, protocol, wake_at } = self;
         protocol.receive(stream, cx);
         // After the input, because a token may have replaced the reader.
         stream.reader.set_waker(cx.waker());
@@ -353,7 +381,29 @@ impl<P: Protocol> Session<P> {
         if let Some(deadline) = deadline {
             stream.reader.set_deadline(deadline);
         }
+        *wake_at = deadline;
         Poll::Pending
+    }
+
+    /// Sets what the hub calls when data is due.
+    pub(super) fn set_deliver(&mut self, deliver: &Weak<dyn Deliver>) {
+        self.stream.reader.set_deliver(deliver);
+    }
+
+    /// Returns the due data, without the client's input, if that is all there is to do; `None` if
+    /// [`Session::poll_write`] has to be called.
+    pub(super) fn deliver(&mut self) -> Option<Bytes> {
+        let now = Instant::now();
+        if self.wake_at.is_some_and(|at| now >= at) {
+            return None;
+        }
+        self.stream.deliver(now, self.protocol.output())
+    }
+
+    /// Returns whether [`Session::poll_write`] has something to do after [`Session::deliver`].
+    pub(super) fn is_unfinished(&mut self) -> bool {
+        let output = self.protocol.output();
+        self.stream.more || !output.is_open() || !output.pending().is_empty()
     }
 }
 

@@ -57,6 +57,16 @@ pub(in crate::transport) enum LevelChange {
 }
 
 impl SlowClient {
+    /// Returns whether data that was due `since` and is taken at `now` has no effect on a level.
+    pub(in crate::transport) fn is_unaffected(
+        &self,
+        config: SlowClientConfig,
+        since: Option<Instant>,
+        now: Instant,
+    ) -> bool {
+        self.reduced.is_none() && since.is_none_or(|since| now < since + config.slow_after)
+    }
+
     /// Records that the client took data at `now` which had been due for `waited`; returns the change of level that
     /// follows, if any.
     pub(in crate::transport) fn record(

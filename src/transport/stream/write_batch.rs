@@ -1,17 +1,14 @@
 //! One write per wake-up: all data that is due for one client, appended to the bytes that already wait.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::Encoder;
 use tricast_core::{
     channel::Selector,
     counters::TransportCounters,
-    pause,
     position::Position,
     publication::Publication,
     reader::{Reader, Sink},
@@ -23,21 +20,21 @@ pub(super) struct Batch {
     pub(super) bytes: Option<Bytes>,
     /// The budget was used up before all due data was read.
     pub(super) more: bool,
-    /// Time that the data waited for the client.
-    pub(super) waited: Duration,
+    /// Time since which the data waited for the client.
+    pub(super) since: Option<Instant>,
 }
 
-/// Reads the data that is due for `reader`, at most about `budget` bytes of events, behind the bytes in `waiting`, and
+/// Reads the data that is due for `reader` at `now`, at most about `budget` bytes of events, behind the bytes in `waiting`, and
 /// counts it.
 pub(super) fn drain(
     reader: &mut Reader,
     budget: usize,
     waiting: Vec<u8>,
+    now: Instant,
     counters: &TransportCounters,
     encoder: &impl Encoder,
 ) -> Batch {
-    let now = Instant::now();
-    let mut writer = Writer { only: None, out: waiting, now, counters, encoder };
+    let mut writer = Writer { only: None, out: waiting, now: now.into_std(), counters, encoder };
     let collected = reader.collect(budget, &mut writer);
     counters.deliveries.add(collected.delivered as u64);
     if collected.conflated > 0 {
@@ -46,17 +43,14 @@ pub(super) fn drain(
     if collected.gaps > 0 {
         counters.gaps.add(collected.gaps as u64);
     }
-    // While this process was paused no client could take anything.
-    let since = collected.waiting_since.map(|since| pause::awake_since(since.into_std()));
-    let waited = since.map(|since| now.saturating_duration_since(since));
-    Batch { bytes: writer.finish(), more: collected.more, waited: waited.unwrap_or_default() }
+    Batch { bytes: writer.finish(), more: collected.more, since: collected.waiting_since }
 }
 
 struct Writer<'a, E> {
     /// The only message so far: shared bytes are passed on without a copy.
     only: Option<Bytes>,
     out: Vec<u8>,
-    now: Instant,
+    now: std::time::Instant,
     counters: &'a TransportCounters,
     encoder: &'a E,
 }

@@ -34,6 +34,7 @@ use crate::{
         query::Params,
         route,
         state::{PROBE_HEADER, WorkerState},
+        upgrade::upgrade,
     },
 };
 use tricast_core::{counters::Transport, protocol::SUBPROTOCOL};
@@ -114,8 +115,7 @@ pub(crate) async fn open(
         (slot, caller)
     };
     let stream = Stream::open(state, session::stream_config(&config), caller, config.auth_timeout, Some(slot));
-    let session = session::open(stream, &config, payload.into_inner(), compression);
-    Ok(response.set_body(session).map_into_boxed_body())
+    upgrade(&request, response, payload, move |wire| session::open(stream, &config, wire, compression))
 }
 
 /// Handles `HEAD /ws`: the response to a GET that is not a handshake.

@@ -4,12 +4,11 @@
 //! its subscriptions' positions and no queue.
 
 use std::{
-    pin::Pin,
+    rc::Weak,
     task::{Context, Poll},
 };
 
-use actix_web::dev;
-use futures_util::Stream as _;
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
@@ -19,14 +18,18 @@ use super::{
     heartbeat::{Heartbeat, PING_PAYLOAD},
     output::Frames,
 };
-use crate::transport::stream::{
-    Output, Protocol, Session, Stream, StreamConfig,
-    commands::{Commands, Replies},
-    rate_limit::{MessageRate, RateExceeded},
+use crate::{
+    transport::stream::{
+        Output, Protocol, Session, Stream, StreamConfig,
+        commands::{Commands, Replies},
+        rate_limit::{MessageRate, RateExceeded},
+    },
+    web::upgrade::{Upgraded, Wire},
 };
 use tricast_core::{
     clock::rfc3339,
     counters::{Limit, Transport},
+    hub::Deliver,
     pause,
     protocol::{
         SERVER_VERSION,
@@ -49,7 +52,7 @@ const MESSAGES_AT_ONCE: usize = 32;
 
 /// One WebSocket connection, apart from its stream.
 pub(super) struct WebSocket {
-    payload: dev::Payload,
+    wire: Wire,
     decoder: Decoder,
     output: Frames,
     commands: Commands,
@@ -74,7 +77,7 @@ pub(super) fn stream_config(config: &WebSocketConfig) -> StreamConfig {
 pub(super) fn open(
     stream: Stream,
     config: &WebSocketConfig,
-    payload: dev::Payload,
+    wire: Wire,
     compression: Compression,
 ) -> Session<WebSocket> {
     let now = Instant::now();
@@ -99,7 +102,7 @@ pub(super) fn open(
         heartbeat: Heartbeat::new(config.heartbeat_interval, config.heartbeat_timeout, now),
         rate: MessageRate::new(config.messages_per_second, config.message_burst, now),
         pauses: pause::count(),
-        payload,
+        wire,
     };
     Session::new(stream, protocol)
 }
@@ -154,6 +157,28 @@ impl Protocol for WebSocket {
     }
 }
 
+impl Upgraded for Session<WebSocket> {
+    fn wire(&mut self) -> &mut Wire {
+        &mut self.protocol_mut().wire
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        Self::poll_write(self, cx)
+    }
+
+    fn set_deliver(&mut self, deliver: &Weak<dyn Deliver>) {
+        Self::set_deliver(self, deliver);
+    }
+
+    fn deliver(&mut self) -> Option<Bytes> {
+        Self::deliver(self)
+    }
+
+    fn needs_task(&mut self) -> bool {
+        self.is_unfinished()
+    }
+}
+
 impl WebSocket {
     /// Reads the client's messages and carries them out.
     fn read(&mut self, stream: &mut Stream, cx: &mut Context<'_>) {
@@ -165,10 +190,10 @@ impl WebSocket {
                     self.handle(stream, incoming);
                     handled += 1;
                 }
-                Ok(None) => match Pin::new(&mut self.payload).poll_next(cx) {
-                    Poll::Ready(Some(Ok(bytes))) => self.decoder.feed(&bytes),
+                Ok(None) => match self.wire.poll_read(cx, |bytes| self.decoder.feed(bytes)) {
+                    Poll::Ready(true) => {}
                     // The client is gone without a close frame.
-                    Poll::Ready(Some(Err(_)) | None) => return self.output.abandon(),
+                    Poll::Ready(false) => return self.output.abandon(),
                     Poll::Pending => return,
                 },
                 Err(error) => {

@@ -1,6 +1,6 @@
 //! Client without a protocol: it writes any bytes, and reads frames as the standard defines them. And the echo server.
 
-use std::{net::SocketAddr, thread};
+use std::{net::SocketAddr, sync::Arc, thread};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -36,15 +36,10 @@ pub(crate) fn spawn_echo() -> EchoServer {
     let (bound, address) = std::sync::mpsc::sync_channel(1);
     thread::spawn(move || {
         actix_web::rt::System::new().block_on(async {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            bound.send(listener.local_addr().unwrap()).unwrap();
-            let server = echo::serve(listener, 1).unwrap();
-            let handle = server.handle();
-            let running = tokio::spawn(server);
+            let server = echo::build("127.0.0.1:0".into(), Arc::new(echo::configure)).unwrap();
+            bound.send(server.addresses()[0]).unwrap();
             // Dropped by a test that is over.
-            let _ = stopped.await;
-            handle.stop(false).await;
-            running.await.unwrap().unwrap();
+            server.run_until(async { drop(stopped.await) }).await.unwrap();
         });
     });
     EchoServer { address: address.recv().unwrap(), _stop: stop }
@@ -118,6 +113,14 @@ pub(crate) fn close(code: u16, reason: &str) -> Vec<u8> {
     frame(FIN | CLOSE, &[&code.to_be_bytes()[..], reason.as_bytes()].concat())
 }
 
+/// Returns a handshake with more header lines.
+pub(crate) fn handshake(address: SocketAddr, path: &str, headers: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+    )
+}
+
 /// WebSocket connection on which a test sends frames of its own making.
 pub(crate) struct Peer {
     pub stream: TcpStream,
@@ -135,13 +138,18 @@ impl Peer {
 
     /// Connects with more header lines.
     pub(crate) async fn connect_with(address: SocketAddr, path: &str, headers: &str) -> Self {
+        Self::connect_by(address, handshake(address, path, headers).as_bytes()).await
+    }
+
+    /// Connects, and sends data without waiting for the response.
+    pub(crate) async fn connect_with_data(address: SocketAddr, path: &str, data: &[u8]) -> Self {
+        Self::connect_by(address, &[handshake(address, path, "").as_bytes(), data].concat()).await
+    }
+
+    async fn connect_by(address: SocketAddr, request: &[u8]) -> Self {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
-        );
-        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.write_all(request).await.unwrap();
         let mut peer = Self { stream, head: String::new(), read: Vec::new(), pinged: false };
         soon("the head", async {
             loop {

@@ -1,12 +1,12 @@
 //! Methods of the hub for its readers. A reader never holds a borrow of the hub, so these cannot collide.
 
-use std::{sync::Arc, task::Waker, time::Duration};
+use std::{rc::Weak, sync::Arc, task::Waker, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
     Hub, Timer,
-    slot::{Due, EVENT, STATE, Slot},
+    slot::{Deliver, Due, EVENT, STATE, Slot},
     topic::Topic,
 };
 use crate::{channel::Selector, publication::Publication, snapshot::View, throttle_group::Member};
@@ -33,6 +33,14 @@ impl Hub {
                 Some(known) => known.clone_from(waker),
                 empty => *empty = Some(waker.clone()),
             }
+        }
+    }
+
+    pub(crate) fn set_deliver(&self, slot: u32, deliver: &Weak<dyn Deliver>) {
+        if let Some(slot) = self.inner.borrow_mut().slots.by_id.get_mut(slot as usize)
+            && slot.deliver.is_none()
+        {
+            slot.deliver = Some(Weak::clone(deliver));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Slots of the readers of one hub: the due data of each, and the queue of readers to wake.
 
-use std::task::Waker;
+use std::{rc::Weak, task::Waker};
 
 use slab::Slab;
 use tokio::time::Instant;
@@ -23,8 +23,15 @@ pub struct Due {
     pub event: bool,
 }
 
+/// Delivery of due data by the hub itself, on a connection whose socket accepts data: waking a task for it costs more
+/// than the delivery.
+pub trait Deliver {
+    /// Delivers the due data of one reader. Returns `false` if its task has to continue.
+    fn deliver(&self) -> bool;
+}
+
 /// Slots of all readers on this worker.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Slots {
     pub(super) by_id: Slab<Slot>,
     /// Readers to wake, each once.
@@ -32,9 +39,11 @@ pub(super) struct Slots {
 }
 
 /// Slot of one reader.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Slot {
     pub(super) waker: Option<Waker>,
+    /// Called before the waker, which may then not be needed.
+    pub(super) deliver: Option<Weak<dyn Deliver>>,
     /// Due flags per subscription, [`STATE`] and [`EVENT`].
     flags: Vec<u8>,
     /// Subscriptions with a flag, each once: bounded by the subscriptions, however slow the reader.
@@ -43,7 +52,7 @@ pub(super) struct Slot {
     waiting_since: Option<Instant>,
     pub(super) deadline: Option<Instant>,
     /// Whether the reader is in the queue of those to wake.
-    pub(super) queued: bool,
+    queued: bool,
 }
 
 impl Slots {
@@ -83,6 +92,12 @@ impl Slot {
             }
             *flags |= flag;
         }
+    }
+
+    /// Removes the reader from the queue and returns what delivers its data, if that is not its task.
+    pub(super) fn take_turn(&mut self) -> Option<Weak<dyn Deliver>> {
+        self.queued = false;
+        self.deliver.clone()
     }
 
     #[inline]

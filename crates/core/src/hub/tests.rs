@@ -39,6 +39,19 @@ fn reader_of(hub: &Rc<Hub>, name: &str, interval: Duration) -> (Reader, Arc<Coun
     (reader, woken)
 }
 
+/// Delivery by the hub, which counts its calls and is able to do all work or not.
+struct Direct {
+    calls: Cell<usize>,
+    does_all: Cell<bool>,
+}
+
+impl Deliver for Direct {
+    fn deliver(&self) -> bool {
+        self.calls.set(self.calls.get() + 1);
+        self.does_all.get()
+    }
+}
+
 /// Publishes a value of `metrics.a`.
 fn publish(writer: &mut LogWriter, n: u32) {
     let data = format!(r#"{{"n":{n}}}"#).into();
@@ -175,5 +188,26 @@ fn the_due_data_of_a_slow_reader_are_bounded_and_have_a_start_time() {
         assert_eq!(hub.take_due(0, &mut due), Some(since));
         assert_eq!((due.len(), hub.take_due(0, &mut due)), (1, None));
         drop(reader);
+    });
+}
+
+#[test]
+fn the_hub_delivers_itself_and_wakes_the_task_only_for_the_rest() {
+    run(async |mut writer, hub| {
+        let (reader, woken) = reader_of(&hub, "metrics.a", Duration::ZERO);
+        let direct = Rc::new(Direct { calls: Cell::new(0), does_all: Cell::new(true) });
+        let deliver: Rc<dyn Deliver> = Rc::clone(&direct) as _;
+        reader.set_deliver(&Rc::downgrade(&deliver));
+        publish(&mut writer, 1);
+        settle().await;
+        assert_eq!((direct.calls.get(), woken.so_far()), (1, 0));
+        direct.does_all.set(false);
+        publish(&mut writer, 2);
+        settle().await;
+        assert_eq!((direct.calls.get(), woken.so_far()), (2, 1), "the task has to continue");
+        drop((deliver, direct));
+        publish(&mut writer, 3);
+        settle().await;
+        assert_eq!(woken.so_far(), 2, "the task is woken where nothing delivers");
     });
 }

@@ -16,13 +16,15 @@ pub(super) fn connect_until(config: &SocketIoConfig, now: Instant) -> Option<Ins
 impl Connection {
     /// Sets the timers to the next time at which [`Connection::next_write`] has something to do, and to `also`.
     pub(in super::super) fn arm(&mut self, also: Option<Instant>) {
-        self.sockets.iter_mut().for_each(Socket::arm);
+        let of_streams = self.sockets.iter().filter_map(Socket::arm).min();
         // A session that is about to end has no deadlines of its own any more: they may have passed.
         let ping = self.pong_until.unwrap_or(self.next_ping);
         let own = [Some(ping), self.connect_deadline()].into_iter().flatten().filter(|_| self.closing.is_none());
-        if let Some(deadline) = own.chain(also).min() {
+        let deadline = own.chain(also).min();
+        if let Some(deadline) = deadline {
             self.timer.set_deadline(deadline);
         }
+        self.wake_at = deadline.into_iter().chain(of_streams).min();
     }
 
     /// Handles heartbeat, timeouts, and the end of the server.
