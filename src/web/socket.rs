@@ -6,6 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
@@ -20,14 +21,15 @@ pub enum Socket {
 }
 
 impl Socket {
-    /// Writes as much as the socket accepts at once, without a task to be woken.
+    /// Writes as much as the socket accepts at once, without a task to be woken. The runtime's record of the socket, which
+    /// says whether it accepts data, is neither read nor changed: it is in memory that the delivery would have to wait for.
     ///
     /// # Errors
     /// `WouldBlock` if that is nothing, and errors of the system.
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(socket) => socket.try_write(bytes),
-            Self::Unix(socket) => socket.try_write(bytes),
+            Self::Tcp(socket) => SockRef::from(socket).send(bytes),
+            Self::Unix(socket) => SockRef::from(socket).send(bytes),
         }
     }
 }

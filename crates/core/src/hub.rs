@@ -26,7 +26,7 @@ mod readers;
 mod slot;
 mod topic;
 
-pub use slot::{Deliver, Due};
+pub use slot::{Deliver, Due, DueList};
 use slot::{STATE, Slot, Slots};
 use topic::Topic;
 

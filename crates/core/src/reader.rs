@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     channel::{Channel, Selector},
-    hub::{Deliver, Due, Hub},
+    hub::{Deliver, Hub},
     position::Position,
     publication::Publication,
     snapshot::View,
@@ -83,7 +83,6 @@ pub struct Reader {
     pace: Pace,
     /// Number of delivered notices.
     notices_seen: u64,
-    due: Vec<Due>,
 }
 
 /// Restrictions for a slow client.
@@ -124,7 +123,6 @@ impl Reader {
             view: View::Full,
             pace: Pace::FULL,
             notices_seen: hub.log().notice_count(),
-            due: Vec::new(),
         }
     }
 

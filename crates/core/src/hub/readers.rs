@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     Hub, Timer,
-    slot::{Deliver, Due, EVENT, STATE, Slot},
+    slot::{Deliver, DueList, EVENT, STATE, Slot},
     topic::Topic,
 };
 use crate::{channel::Selector, publication::Publication, snapshot::View, throttle_group::Member};
@@ -126,7 +126,7 @@ impl Hub {
     }
 
     /// Moves the due data of the reader into `into`. Returns the time since which they were due.
-    pub(crate) fn take_due(&self, slot: u32, into: &mut Vec<Due>) -> Option<Instant> {
+    pub(crate) fn take_due(&self, slot: u32, into: &mut DueList) -> Option<Instant> {
         self.inner.borrow_mut().slots.by_id.get_mut(slot as usize)?.take_due(into)
     }
 

@@ -3,6 +3,7 @@
 use std::{rc::Weak, task::Waker};
 
 use slab::Slab;
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::throttle_group::Member;
@@ -30,6 +31,9 @@ pub trait Deliver {
     fn deliver(&self) -> bool;
 }
 
+/// Due data of one reader, which mostly has few subscriptions.
+pub type DueList = SmallVec<[Due; 8]>;
+
 /// Slots of all readers on this worker.
 #[derive(Default)]
 pub(super) struct Slots {
@@ -45,9 +49,9 @@ pub(super) struct Slot {
     /// Called before the waker, which may then not be needed.
     pub(super) deliver: Option<Weak<dyn Deliver>>,
     /// Due flags per subscription, [`STATE`] and [`EVENT`].
-    flags: Vec<u8>,
+    flags: SmallVec<[u8; 8]>,
     /// Subscriptions with a flag, each once: bounded by the subscriptions, however slow the reader.
-    pub(super) due: Vec<u32>,
+    pub(super) due: SmallVec<[u32; 4]>,
     /// Time since which the reader has due data that it has not taken.
     waiting_since: Option<Instant>,
     pub(super) deadline: Option<Instant>,
@@ -134,7 +138,7 @@ impl Slot {
 
     /// Moves the due data into `into`. Returns the time since which they were due.
     #[inline]
-    pub(super) fn take_due(&mut self, into: &mut Vec<Due>) -> Option<Instant> {
+    pub(super) fn take_due(&mut self, into: &mut DueList) -> Option<Instant> {
         for subscription in self.due.drain(..) {
             let flags = std::mem::take(&mut self.flags[subscription as usize]);
             into.push(Due { subscription, state: flags & STATE != 0, event: flags & EVENT != 0 });

@@ -184,7 +184,7 @@ fn the_due_data_of_a_slow_reader_are_bounded_and_have_a_start_time() {
             tokio::time::advance(Duration::from_millis(10)).await;
         }
         assert_eq!(hub.inner.borrow().slots.by_id.iter().map(|(_, slot)| slot.due.len()).collect::<Vec<_>>(), [1],);
-        let mut due = Vec::new();
+        let mut due = DueList::new();
         assert_eq!(hub.take_due(0, &mut due), Some(since));
         assert_eq!((due.len(), hub.take_due(0, &mut due)), (1, None));
         drop(reader);

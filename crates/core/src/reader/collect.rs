@@ -5,7 +5,12 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{CatchUp, Collected, Pace, Reader, Sink, events::DueEvents, states::States, subscription::Subscription};
-use crate::{channel::Selector, hub::Due, position::Position, publication::Publication};
+use crate::{
+    channel::Selector,
+    hub::{Due, DueList},
+    position::Position,
+    publication::Publication,
+};
 
 /// Timer tolerance: an update may be sent this much before its interval has passed, because workers are not exactly on time.
 pub(super) const SLACK: Duration = Duration::from_millis(5);
@@ -14,8 +19,7 @@ impl Reader {
     /// Delivers due data to `sink`, in the order of the log, at most about `budget` bytes of events and as many of
     /// states, but at least one of each. The rest is due at once, each state with its newest value at that time.
     pub fn collect(&mut self, budget: usize, sink: &mut impl Sink) -> Collected {
-        let mut due = std::mem::take(&mut self.due);
-        due.clear();
+        let mut due = DueList::new();
         let discarded_ends = self.hub.sync_discarded_ends();
         let waiting_since = self.hub.take_due(self.slot, &mut due);
         let mut collected = Collected { waiting_since, ..Collected::default() };
@@ -26,7 +30,6 @@ impl Reader {
                     && self.collect_one_state(subscription, sink, &mut collected) => {}
             _ => self.collect_due(&mut due, discarded_ends, budget, sink, &mut collected),
         }
-        self.due = due;
         collected
     }
 
@@ -67,7 +70,7 @@ impl Reader {
 
     fn collect_due(
         &mut self,
-        due: &mut Vec<Due>,
+        due: &mut DueList,
         discarded_ends: u64,
         budget: usize,
         sink: &mut impl Sink,

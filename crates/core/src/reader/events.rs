@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Collected, Reader, Sink};
 use crate::{
     channel::{Channel, Selector},
-    hub::Due,
+    hub::{Due, DueList},
     log::Events,
     position::Position,
     publication::Publication,
@@ -57,7 +57,7 @@ impl Reader {
     /// Reads the due events and moves the positions of the subscriptions; reports a gap, also for lost ends.
     pub(super) fn take_events(
         &mut self,
-        due: &mut Vec<Due>,
+        due: &mut DueList,
         ceiling: u64,
         budget: usize,
         ends: Vec<Selector>,
@@ -109,7 +109,7 @@ impl Reader {
     fn report_gap(
         &mut self,
         mut lost: Vec<Selector>,
-        due: &mut Vec<Due>,
+        due: &mut DueList,
         sink: &mut impl Sink,
         collected: &mut Collected,
     ) {
