@@ -276,7 +276,7 @@ mod tests {
         bytes
     }
 
-    #[actix_web::test]
+    #[tokio::test]
     async fn a_delivery_needs_the_task_only_for_what_is_left() {
         let (driver, mut peer) = driver();
         let due = |bytes: &'static str| driver.shared.0.borrow_mut().due.push(bytes.into());
@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(read(&mut peer, 6).await, b"onetwo");
     }
 
-    #[actix_web::test]
+    #[tokio::test]
     async fn a_full_socket_gets_the_rest_first_and_then_what_is_due() {
         let (driver, mut peer) = driver();
         let large: Vec<u8> = (0..4 << 20).map(|n| (n % 251) as u8).collect();
@@ -298,8 +298,13 @@ mod tests {
         driver.shared.0.borrow_mut().due.push("later".into());
         assert!(driver.shared.deliver(), "the task waits already");
         assert_eq!(driver.shared.0.borrow().due.len(), 1, "what is due stays in the log");
-        actix_web::rt::spawn(driver);
-        assert_eq!(read(&mut peer, large.len()).await, large);
-        assert_eq!(read(&mut peer, 5).await, b"later");
+        let received = async {
+            assert_eq!(read(&mut peer, large.len()).await, large);
+            assert_eq!(read(&mut peer, 5).await, b"later");
+        };
+        tokio::select! {
+            () = driver => panic!("the connection has ended"),
+            () = received => {}
+        }
     }
 }

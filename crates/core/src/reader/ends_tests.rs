@@ -175,10 +175,10 @@ async fn play(steps: Vec<Step>, kept: usize, intervals: [u64; SELECTORS.len()]) 
                 reader.subscribe(selected.clone(), world.intervals[number], None);
             }
             Step::Cut(room, budget, same) => {
-                // A cursor does not wait for paused subscriptions.
+                // A cursor does not wait for paused subscriptions, but returns to what they missed with the next delivery.
                 (0..SELECTORS.len()).for_each(|number| _ = reader.resume(&selector(number)));
                 world.client.room = room + 1;
-                reader.collect(budget, &mut world.client);
+                while reader.collect(budget, &mut world.client).more && world.client.room > room {}
                 world.client.room = usize::MAX;
                 drop(reader);
                 reader = world.open(&hub, same);
