@@ -9,7 +9,7 @@
 //!
 //! What a client missed is in the log; what is kept here are its subscriptions, each with the position at which it began, for a client
 //! that received nothing yet. They are kept from the moment they are made, because a server does not learn of a cut at once,
-//! and may not live to learn of it. In a cluster the bus keeps a copy.
+//! and may not live to learn of it. In a cluster the bus keeps a copy, which is sent there without delaying the reply to the client.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

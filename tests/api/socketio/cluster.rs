@@ -18,6 +18,22 @@ async fn is_ready(node: &TestApp) {
     until("a node to be ready", || async { (node.get("/readyz").await.status() == 200).then_some(()) }).await;
 }
 
+/// Waits until the session `pid` on the bus has these subscriptions, sorted; `None` waits until it is gone. A node replies
+/// to a client without waiting for Redis, and the clients of these tests reconnect without a pause, unlike client libraries.
+async fn bus_has(redis: &Redis, pid: &Value, subscriptions: Option<&[&str]>) {
+    let key = format!("{{tricast}}:lent:socketio:{}", tricast_auth::ticket_name(pid.as_str().unwrap()));
+    until("the session on the bus", || async {
+        let copy: Option<Value> = serde_json::from_str(&redis.cli(&["get", &key])).ok();
+        let mut found: Option<Vec<&str>> = copy.as_ref().map(|copy| {
+            let subscriptions = copy["subscriptions"].as_array().unwrap().iter();
+            subscriptions.map(|subscription| subscription["selector"].as_str().unwrap()).collect()
+        });
+        found.iter_mut().for_each(|names| names.sort_unstable());
+        (found.as_deref() == subscriptions).then_some(())
+    })
+    .await;
+}
+
 /// The next notice of the bus, in the form of the namespace.
 async fn notice(client: &mut Client, namespace: &str, event: &str) -> Value {
     let name = if namespace == "/" { "system" } else { "event" };
@@ -74,6 +90,7 @@ async fn clients_of_a_node_that_drains_are_recovered_by_another_one() {
     for (n, mut client) in Client::of_both(&leaves).await.into_iter().enumerate() {
         let connected = client.join("/tricast", json!({"recovery": true})).await;
         client.ask("/tricast", json!(["subscribe", {"channels": ["deploys"]}])).await;
+        bus_has(&redis, &connected["pid"], Some(&["deploys"])).await;
         // One of the two has received an event, the other one none.
         let mut auth = json!({"recovery": true, "pid": connected["pid"]});
         if n == 0 {
@@ -144,15 +161,16 @@ async fn a_client_that_returns_to_its_first_node_has_the_subscriptions_that_it_m
     client.ask("/tricast", json!(["subscribe", {"channels": ["deploys", "noise"]}])).await;
     let auth = json!({"recovery": true, "pid": connected["pid"]});
     drop(client);
+    bus_has(&redis, &connected["pid"], Some(&["deploys", "noise"])).await;
     let mut client = Client::polling(&nodes[1]).await;
     assert_eq!(client.join("/tricast", auth.clone()).await, connected, "recovered");
     assert_eq!(client.ask("/tricast", json!(["subscribe", {"channels": ["news"]}])).await["status"], "ok");
     assert_eq!(client.ask("/tricast", json!(["unsubscribe", {"channels": ["noise"]}])).await["status"], "ok");
-    // Sent to the bus before the reply to the next request.
-    assert_eq!(client.ask("/tricast", json!(["request", {"action": "list_channels"}])).await["status"], "ok");
     drop(client);
+    bus_has(&redis, &connected["pid"], Some(&["deploys", "news"])).await;
     let mut client = Client::websocket(&nodes[0]).await;
     assert_eq!(client.join("/tricast", auth.clone()).await, connected, "recovered");
+    bus_has(&redis, &connected["pid"], Some(&["deploys", "news"])).await;
     for channel in ["noise", "news"] {
         let cursor = nodes[0].push_event(channel, 1).await;
         reads_up_to(&nodes[0], &cursor).await;
@@ -160,6 +178,7 @@ async fn a_client_that_returns_to_its_first_node_has_the_subscriptions_that_it_m
     assert_eq!(client.event("/tricast", "event").await[1]["channel"], "news");
     // A client that leaves by itself is forgotten everywhere.
     assert_ne!(client.join_again("/tricast", json!({"recovery": true})).await["pid"], connected["pid"]);
+    bus_has(&redis, &connected["pid"], None).await;
     for node in &nodes {
         let mut client = Client::polling(node).await;
         assert_ne!(client.join("/tricast", auth.clone()).await["pid"], connected["pid"]);
