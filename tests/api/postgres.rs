@@ -186,8 +186,8 @@ async fn a_hanging_database_is_given_up_in_time_and_used_again() {
     let url = cluster.database();
     let app = spawn_app_with(|config| {
         in_database(&url)(config);
-        config.database.statement_timeout.0 = Duration::from_millis(300);
-        config.database.connect_timeout.0 = Duration::from_millis(300);
+        config.database.statement_timeout.0 = Duration::from_secs(1);
+        config.database.connect_timeout.0 = Duration::from_secs(1);
     });
     assert_eq!(create(&app, &order("Ada"), "a").await.status(), 201);
     cluster.signal("STOP");
@@ -210,7 +210,11 @@ async fn a_hanging_database_is_given_up_in_time_and_used_again() {
     .await;
     cluster.signal("CONT");
     ready(&app, true).await;
-    assert_eq!(create(&app, &order("Bob"), "b").await.status(), 201);
+    // The same key makes one order of all attempts: on a busy machine one of them may exceed the short timeout.
+    until("the order to be stored", || async {
+        create(&app, &order("Bob"), "b").await.status().is_success().then_some(())
+    })
+    .await;
     assert_eq!(all_orders(&app).await.len(), 2);
     orders_today(&app, 2).await;
     until("an end that is stored", || async {
@@ -360,7 +364,7 @@ async fn a_read_only_database_refuses_every_change_alike() {
     assert_eq!(app.get_json("/api/orders/ord-00000001").await["status"], "PENDING", "reads still succeed");
     set("off");
     until("the database to be writable", || async {
-        (create(&app, &order("Bob"), "b").await.status() == 201).then_some(())
+        create(&app, &order("Bob"), "b").await.status().is_success().then_some(())
     })
     .await;
     assert_eq!(all_orders(&app).await.len(), 2);
