@@ -23,8 +23,9 @@ async fn connections_in_all() {
     let refused = app.get("/events?strict=1").await;
     assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (503, true));
     // A held poll counts too; without a permit it is answered at once.
-    let tag = app.get("/api/metrics/metrics.database").await.headers()["etag"].clone();
-    let held = app.request(Method::GET, "/api/metrics/metrics.database?wait=20").header("if-none-match", tag);
+    app.push_value("metrics.shop", json!({"x": 1})).await;
+    let tag = app.get("/api/metrics/metrics.shop").await.headers()["etag"].clone();
+    let held = app.request(Method::GET, "/api/metrics/metrics.shop?wait=20").header("if-none-match", tag);
     assert_eq!(soon("an answer at once", held.send()).await.unwrap().status(), 304);
     assert_eq!(app.limit("max_connections").await, 3.0);
     drop(first);
