@@ -89,7 +89,7 @@ impl World {
         }
     }
 
-    fn path(&self, node: usize) -> Path {
+    pub(super) fn path(&self, node: usize) -> Path {
         *self.paths[node].lock()
     }
 

@@ -31,7 +31,10 @@ pub(super) enum Received {
     /// A version of a state.
     State { epoch: Epoch, offset: u64 },
     /// Notice that events were lost.
-    Gap,
+    Gap {
+        /// Whether the stream continues at the end of the log, because the node does not know the log of the cursor.
+        at_end: bool,
+    },
 }
 
 /// One message with the cursor that its receiver holds afterwards.
@@ -105,7 +108,8 @@ async fn serve(node: SimulatedNode, cursor: Option<Position>, wire: Rc<Wire>) {
     let mut sink = Messages { wire: &wire };
     match &resumed {
         Some((Resume::Reset(reason), position)) => {
-            let received = (*reason != ResetReason::TooOld).then_some(Received::Gap);
+            let at_end = *reason == ResetReason::UnknownCursor;
+            let received = (*reason != ResetReason::TooOld).then_some(Received::Gap { at_end });
             sink.send(received, Position { state: 0, ..position.clone() });
         }
         Some((Resume::Replay(_), _)) => {}
@@ -151,6 +155,6 @@ impl Sink for Messages<'_> {
     }
 
     fn gap(&mut self, _channels: &[Selector], cursor: Position) {
-        self.send(Some(Received::Gap), cursor);
+        self.send(Some(Received::Gap { at_end: false }), cursor);
     }
 }

@@ -57,7 +57,8 @@ impl Record {
             let (one, other_times) = (&self.times[0], &self.times[other]);
             return Some(format!("nodes 0 and {other} have different times: {one:?}\n{other_times:?}"));
         }
-        let log: HashSet<u64> = self.logs.first().into_iter().flatten().copied().collect();
+        let events = self.logs.first().into_iter().flatten();
+        let log: HashMap<u64, usize> = events.enumerate().map(|(place, id)| (*id, place)).collect();
         if self.logs.first().is_some_and(|all| all.len() != log.len()) {
             return Some("the log has an event twice".into());
         }
@@ -78,14 +79,14 @@ impl Record {
         (self.keeps_values && first.once.is_none()).then(|| "the value that was written once is lost".into())
     }
 
-    fn violation_of_clients(&self, log: &HashSet<u64>) -> Option<String> {
+    fn violation_of_clients(&self, log: &HashMap<u64, usize>) -> Option<String> {
         self.clients.iter().enumerate().find_map(|(number, received)| {
             self.violation_of(received, log).map(|violation| format!("client {number}: {violation}"))
         })
     }
 
-    fn violation_of(&self, received: &[Received], log: &HashSet<u64>) -> Option<String> {
-        let gaps = received.iter().filter(|received| matches!(received, Received::Gap)).count();
+    fn violation_of(&self, received: &[Received], log: &HashMap<u64, usize>) -> Option<String> {
+        let gaps = received.iter().filter(|received| matches!(received, Received::Gap { .. })).count();
         if gaps > 0 && !self.lost_data {
             return Some(format!("{gaps} gaps, and nothing was lost"));
         }
@@ -99,7 +100,7 @@ impl Record {
                     (epoch, &mut newest_event, *offset)
                 }
                 Received::State { epoch, offset, .. } => (epoch, &mut newest_state, *offset),
-                Received::Gap => continue,
+                Received::Gap { .. } => continue,
             };
             if offset <= *newest && epochs.last() == Some(&epoch) {
                 let again =
@@ -128,7 +129,9 @@ impl Record {
             match verdict {
                 Verdict::Refused if place.is_some() => return Some(format!("event {id} was refused and came")),
                 Verdict::Accepted => {
-                    if let Some(missing) = self.missing(*id, place, gaps, log) {
+                    if place.is_none()
+                        && let Some(missing) = missing(*id, received, log)
+                    {
                         return Some(missing);
                     }
                     if let Some(place) = place
@@ -141,16 +144,56 @@ impl Record {
                 _ => {}
             }
         }
-        self.orders.iter().find_map(|id| self.missing(*id, places.get(id), gaps, log))
+        let mut missed = self.orders.iter().filter(|id| !places.contains_key(id));
+        missed.find_map(|id| missing(*id, received, log))
     }
+}
 
-    fn missing(&self, id: u64, place: Option<&usize>, gaps: usize, log: &HashSet<u64>) -> Option<String> {
-        if place.is_some() {
-            return None;
+/// Returns the violation if no gap covers the acknowledged event `id`, which did not come. `log` has the place of each event in the
+/// log at the end.
+fn missing(id: u64, received: &[Received], log: &HashMap<u64, usize>) -> Option<String> {
+    let Some(missed) = log.get(&id) else {
+        let has_gap = received.iter().any(|received| matches!(received, Received::Gap { .. }));
+        return (!has_gap).then(|| format!("event {id} was acknowledged and did not come, without a gap"));
+    };
+    // Between the events before it and those after it, the last gap has to be one that continues at the end of the log: after any
+    // other one all events of the log follow.
+    let place = |received: &Received| match received {
+        Received::Event { id, .. } => log.get(id),
+        _ => None,
+    };
+    let after = received.iter().position(|received| place(received).is_some_and(|place| place > missed));
+    let received = &received[..after.unwrap_or(received.len())];
+    let before = received.iter().rposition(|received| place(received).is_some_and(|place| place < missed));
+    let between = &received[before.map_or(0, |before| before + 1)..];
+    let gap = between.iter().rev().find(|received| matches!(received, Received::Gap { .. }));
+    (!matches!(gap, Some(Received::Gap { at_end: true })))
+        .then(|| format!("event {id} is in the log and did not come, without a gap"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_covers_a_missed_event_at_its_place_only() {
+        let epoch = Epoch::random();
+        let event = |id| Received::Event { id, epoch: epoch.clone(), offset: id };
+        let gap = |at_end| Received::Gap { at_end };
+        let log: HashMap<u64, usize> = [10, 20, 30].into_iter().zip(0..).collect();
+        let violation =
+            |id, received: &[Received]| missing(id, received, &log).map(|text| text.contains("is in the log"));
+        for (received, expected) in [
+            (&[event(10), gap(true), event(30)][..], None),
+            (&[event(10), gap(false), gap(true)], None),
+            (&[event(10), event(30)], Some(true)),
+            (&[event(10), gap(false), event(30)], Some(true)),
+            (&[gap(true), event(10), event(30), gap(true)], Some(true)),
+            (&[event(10), gap(true), gap(false), event(30)], Some(true)),
+        ] {
+            assert_eq!(violation(20, received), expected, "{received:?}");
         }
-        if log.contains(&id) {
-            return Some(format!("event {id} is in the log and did not come"));
-        }
-        (gaps == 0).then(|| format!("event {id} was acknowledged and did not come, without a gap"))
+        assert_eq!(violation(5, &[event(10), gap(false)]), None, "the log has lost it");
+        assert_eq!(violation(5, &[event(10)]), Some(false));
     }
 }

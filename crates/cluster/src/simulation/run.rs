@@ -36,8 +36,11 @@ const START: Duration = Duration::from_secs(6);
 /// Time without faults at the end.
 const SETTLING: Duration = Duration::from_secs(40);
 
-/// Longest time for which no push is accepted anywhere while only the paths of single nodes to Redis are bad.
+/// Longest time for which nodes with good paths accept no push while only the paths of other nodes to Redis are bad.
 const LONGEST_OUTAGE: Duration = Duration::from_secs(20);
+
+/// Interval of the pushes that measure it.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
 
 /// Longest time that a client waits for a reply or a message.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -69,8 +72,10 @@ async fn simulate(seed: u64) -> Outcome {
     let skews: Vec<_> = (0..NODES).map(|_| SignedDuration::from_millis(random.i64(-3_000..3_000))).collect();
     let start = |index: usize| SimulatedNode::start(&world, &outbox, index, skews[index]);
     let nodes: Nodes = Rc::new(RefCell::new((0..NODES).map(start).collect()));
-    let (accepted, pushes, orders) =
-        (Rc::<RefCell<Vec<Instant>>>::default(), Rc::<RefCell<Vec<_>>>::default(), Rc::<RefCell<Vec<u64>>>::default());
+    let known = Known::default();
+    let accepted = Rc::<RefCell<Vec<Instant>>>::default();
+    // At least one path stays good.
+    let only_paths = faults.iter().all(|planned| planned.fault.is_of_one_path()) && faults.len() < NODES;
     let clients: Vec<Rc<RefCell<Client>>> = (0..READERS).map(|_| Rc::default()).collect();
 
     let over = faults.iter().map(|planned| planned.at + planned.lasts).max().unwrap_or_default().max(START);
@@ -79,12 +84,12 @@ async fn simulate(seed: u64) -> Outcome {
         spawn_local(read(Rc::clone(client), Rc::clone(&nodes), random.fork()));
     }
     let writers: Vec<_> = (0..PUSHERS)
-        .map(|pusher| {
-            let known =
-                Known { pushes: Rc::clone(&pushes), orders: Rc::clone(&orders), accepted: Rc::clone(&accepted) };
-            spawn_local(write(pusher, Rc::clone(&nodes), known, random.fork(), stop_writing))
-        })
+        .map(|pusher| spawn_local(write(pusher, Rc::clone(&nodes), known.clone(), random.fork(), stop_writing)))
         .collect();
+    if only_paths {
+        let accepted = Rc::clone(&accepted);
+        spawn_local(probe(Arc::clone(&world), Rc::clone(&nodes), known.clone(), accepted, random.fork(), stop_writing));
+    }
     let start = Instant::now();
     let written_once = Rc::new(Cell::new(false));
     let (node, is_written) = (nodes.borrow()[0].clone(), Rc::clone(&written_once));
@@ -106,8 +111,8 @@ async fn simulate(seed: u64) -> Outcome {
     let is_unsettled = leads.iter().any(|leads| leads.has_changed().unwrap_or(true));
 
     let record = Record {
-        pushes: pushes.take(),
-        orders: orders.take(),
+        pushes: known.pushes.take(),
+        orders: known.orders.take(),
         logs: nodes.borrow().iter().map(events).collect(),
         values: nodes.borrow().iter().map(values).collect(),
         // A node that starts again knows what Redis has.
@@ -123,12 +128,11 @@ async fn simulate(seed: u64) -> Outcome {
     let late = record.pushes.iter().rev().take(PUSHERS).any(|(_, _, verdict)| *verdict != Verdict::Accepted);
     let accepted = accepted.take();
     let outage = accepted.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
-    let only_paths = faults.iter().all(|planned| planned.fault.is_of_one_path()) && faults.len() < NODES;
     let violation = record
         .violation()
         .or_else(|| late.then(|| "a push after all faults was not accepted".into()))
         .or_else(|| is_unsettled.then(|| "the leader changed after all faults".into()))
-        .or_else(|| (only_paths && outage > LONGEST_OUTAGE).then(|| format!("no push was accepted for {outage:?}")));
+        .or_else(|| (outage > LONGEST_OUTAGE).then(|| format!("no push was accepted for {outage:?}")));
     nodes.borrow().iter().for_each(SimulatedNode::kill);
     Outcome { violation, faults, digest: digest.finish() }
 }
@@ -183,10 +187,10 @@ async fn read(client: Rc<RefCell<Client>>, nodes: Nodes, mut random: fastrand::R
 }
 
 /// State of the writing clients.
+#[derive(Clone, Default)]
 struct Known {
     pushes: Rc<RefCell<Vec<(u64, usize, Verdict)>>>,
     orders: Rc<RefCell<Vec<u64>>>,
-    accepted: Rc<RefCell<Vec<Instant>>>,
 }
 
 async fn write(pusher: usize, nodes: Nodes, known: Known, mut random: fastrand::Rng, until: Instant) {
@@ -206,12 +210,41 @@ async fn write(pusher: usize, nodes: Nodes, known: Known, mut random: fastrand::
             let verdict = timeout(PATIENCE, client::push(&at, id)).await.unwrap_or(Verdict::Unknown);
             tracing::debug!(pusher, id, ?verdict, "a push");
             known.pushes.borrow_mut().push((id, pusher, verdict));
-            if verdict == Verdict::Accepted {
-                known.accepted.borrow_mut().push(Instant::now());
-            } else {
+            if verdict != Verdict::Accepted {
                 node = None; // as behind a proxy, which tries another one
             }
         }
+    }
+}
+
+/// Pushes to nodes with good paths, one after the other without waiting for the replies, and notes when one is accepted: the other
+/// writers may all wait at nodes with bad paths.
+async fn probe(
+    world: Arc<World>,
+    nodes: Nodes,
+    known: Known,
+    accepted: Rc<RefCell<Vec<Instant>>>,
+    mut random: fastrand::Rng,
+    until: Instant,
+) {
+    sleep(START).await;
+    // Replies may come in any order, as those to different clients.
+    for pusher in PUSHERS.. {
+        if Instant::now() >= until {
+            break;
+        }
+        let good: Vec<_> = (0..NODES).filter(|node| world.path(*node) == Path::Good).collect();
+        let at = nodes.borrow()[good[random.usize(..good.len())]].clone();
+        let (known, accepted) = (known.clone(), Rc::clone(&accepted));
+        spawn_local(async move {
+            let id = (PUSHERS as u64 + 1) * 1_000_000 + pusher as u64;
+            let verdict = timeout(PATIENCE, client::push(&at, id)).await.unwrap_or(Verdict::Unknown);
+            known.pushes.borrow_mut().push((id, pusher, verdict));
+            if verdict == Verdict::Accepted {
+                accepted.borrow_mut().push(Instant::now());
+            }
+        });
+        sleep(PROBE_EVERY).await;
     }
 }
 
