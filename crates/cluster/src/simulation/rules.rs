@@ -92,11 +92,13 @@ impl Record {
         }
         let mut epochs: Vec<&Epoch> = Vec::new();
         let (mut newest_event, mut newest_state) = (0, 0);
-        let mut order = Vec::new();
-        for received in received {
+        let mut places = HashMap::new();
+        for (place, received) in received.iter().enumerate() {
             let (epoch, newest, offset) = match received {
                 Received::Event { id, epoch, offset } => {
-                    order.push(*id);
+                    if places.insert(*id, place).is_some() {
+                        return Some(format!("event {id} came twice"));
+                    }
                     (epoch, &mut newest_event, *offset)
                 }
                 Received::State { epoch, offset, .. } => (epoch, &mut newest_state, *offset),
@@ -117,22 +119,23 @@ impl Record {
                 epochs.push(epoch);
             }
         }
-        let mut places = HashMap::new();
-        for (place, id) in order.iter().enumerate() {
-            if places.insert(*id, place).is_some() {
-                return Some(format!("event {id} came twice"));
-            }
-        }
         let mut last_of = HashMap::new();
-        for (id, pusher, verdict) in &self.pushes {
+        for (number, (id, pusher, verdict)) in self.pushes.iter().enumerate() {
             let place = places.get(id);
             match verdict {
                 Verdict::Refused if place.is_some() => return Some(format!("event {id} was refused and came")),
                 Verdict::Accepted => {
-                    if place.is_none()
-                        && let Some(missing) = missing(*id, received, log)
-                    {
-                        return Some(missing);
+                    if place.is_none() {
+                        // Between the events of the same client before and after it.
+                        let accepted =
+                            |(_, of, verdict): &&(u64, usize, Verdict)| of == pusher && *verdict == Verdict::Accepted;
+                        let mut later = self.pushes[number + 1..].iter().filter(accepted);
+                        let before = last_of.get(pusher).map_or(0, |before| before + 1);
+                        let after = later.find_map(|(id, ..)| places.get(id)).copied().unwrap_or(received.len());
+                        let between = received.get(before..after).unwrap_or_default();
+                        if let Some(missing) = missing(*id, between, received, log) {
+                            return Some(missing);
+                        }
                     }
                     if let Some(place) = place
                         && let Some(before) = last_of.insert(*pusher, *place)
@@ -145,15 +148,15 @@ impl Record {
             }
         }
         let mut missed = self.orders.iter().filter(|id| !places.contains_key(id));
-        missed.find_map(|id| missing(*id, received, log))
+        missed.find_map(|id| missing(*id, received, received, log))
     }
 }
 
-/// Returns the violation if no gap covers the acknowledged event `id`, which did not come. `log` has the place of each event in the
-/// log at the end.
-fn missing(id: u64, received: &[Received], log: &HashMap<u64, usize>) -> Option<String> {
+/// Returns the violation if no gap covers the acknowledged event `id`, which did not come in `between`, a part of `received`. `log`
+/// has the place of each event in the log at the end.
+fn missing(id: u64, between: &[Received], received: &[Received], log: &HashMap<u64, usize>) -> Option<String> {
     let Some(missed) = log.get(&id) else {
-        let has_gap = received.iter().any(|received| matches!(received, Received::Gap { .. }));
+        let has_gap = between.iter().any(|received| matches!(received, Received::Gap { .. }));
         return (!has_gap).then(|| format!("event {id} was acknowledged and did not come, without a gap"));
     };
     // Between the events before it and those after it, the last gap has to be one that continues at the end of the log: after any
@@ -181,8 +184,9 @@ mod tests {
         let event = |id| Received::Event { id, epoch: epoch.clone(), offset: id };
         let gap = |at_end| Received::Gap { at_end };
         let log: HashMap<u64, usize> = [10, 20, 30].into_iter().zip(0..).collect();
-        let violation =
-            |id, received: &[Received]| missing(id, received, &log).map(|text| text.contains("is in the log"));
+        let violation = |id, received: &[Received]| {
+            missing(id, received, received, &log).map(|text| text.contains("is in the log"))
+        };
         for (received, expected) in [
             (&[event(10), gap(true), event(30)][..], None),
             (&[event(10), gap(false), gap(true)], None),
