@@ -155,6 +155,19 @@ mod tests {
         assert_eq!((expiry.ended(ms(10_000)).len(), expiry.next()), (0, None));
     }
 
+    #[test]
+    fn a_lifetime_is_a_change_only_if_it_is_another_one() {
+        let mut expiry = Expiry::new(Some(ms(1_000)));
+        expiry.used(&1, Some(ms(500)), false, ms(0));
+        expiry.changed_lifetimes(false);
+        expiry.used(&1, Some(ms(500)), false, ms(100));
+        assert_eq!(expiry.changed_lifetimes(false), []);
+        expiry.used(&1, Some(ms(700)), false, ms(200));
+        assert_eq!(expiry.changed_lifetimes(false), [(1, Some(ms(700)))]);
+        expiry.used(&1, None, false, ms(300));
+        assert_eq!(expiry.changed_lifetimes(false), [(1, None)]);
+    }
+
     proptest! {
         /// For any uses and times, entries end after their lifetime without a use, and the order of checks has one place
         /// for each.

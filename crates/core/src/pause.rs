@@ -148,5 +148,7 @@ mod tests {
         let pause = Pause { ended: at(9_399), length: Duration::from_millis(8_000) };
         assert_eq!((pulse.last(), pulse.count.load(Ordering::Relaxed)), (Some(pause), 1));
         assert_eq!(pulse.total.load(Ordering::Relaxed), 8_000);
+        pulse.look(at(10_400));
+        assert_eq!(pulse.count.load(Ordering::Relaxed), 2, "a second is the shortest pause");
     }
 }

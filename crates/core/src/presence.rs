@@ -183,7 +183,10 @@ pub struct RecentPollers {
 impl RecentPollers {
     /// Returns whether a poll of `user` should be noted now.
     pub fn is_due(&mut self, user: impl Hash) -> bool {
-        let now = Instant::now();
+        self.is_due_at(user, Instant::now())
+    }
+
+    fn is_due_at(&mut self, user: impl Hash, now: Instant) -> bool {
         if self.swept.is_none_or(|swept| now.duration_since(swept) >= NOTE_EVERY) {
             self.swept = Some(now);
             self.noted.retain(|_, noted| now.duration_since(*noted) < NOTE_EVERY);
@@ -225,7 +228,46 @@ mod tests {
         presence.poll("10.0.0.1");
         drop(presence.stream("10.0.0.1"));
         assert_eq!(presence.online().current, 1);
+    }
+
+    #[test]
+    fn a_poller_leaves_a_minute_after_the_last_poll_and_was_online_until_that_poll() {
+        let mut users = Users::default();
+        let start = Instant::now();
+        users.enter("ada", start).last_poll = Some(start + Duration::from_secs(30));
+        users.enter("bob", start).streams = 1;
+        let left = start + Duration::from_secs(90);
+        assert_eq!(users.remove_ended(left - Duration::from_millis(1)).online.len(), 2);
+        assert_eq!(users.remove_ended(left).online.len(), 1);
+        assert_eq!((users.ended, users.ended_time), (1, Duration::from_secs(30)));
+        users.enter("eve", left);
+        users.remove_ended(left + Duration::from_secs(5));
+        assert_eq!((users.ended, users.ended_time), (2, Duration::from_secs(35)), "without a stream or poll: gone now");
+        assert_eq!(users.sessions().count, 3, "the running one included");
+    }
+
+    #[test]
+    fn the_mean_session_is_that_of_today() {
+        let presence = Presence::default();
+        drop(presence.stream("ada"));
+        let _open = presence.stream("bob");
+        assert_eq!(presence.sessions().count, 2);
+        presence.new_day();
+        assert_eq!((presence.sessions().count, presence.users().len()), (1, 1));
+        assert_eq!(Sessions { count: 2, seconds: 5 }.average(), Duration::from_secs(2));
+        assert_eq!(Sessions::default().average(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_worker_notes_a_poller_once_a_second_and_then_forgets_it() {
         let mut recent = RecentPollers::default();
-        assert!(recent.is_due("10.0.0.1") && !recent.is_due("10.0.0.1") && recent.is_due("10.0.0.2"));
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        assert!(recent.is_due_at("ada", at(0)) && !recent.is_due_at("ada", at(0)) && recent.is_due_at("bob", at(0)));
+        assert!(!recent.is_due_at("ada", at(999)));
+        assert!(recent.is_due_at("eve", at(500)));
+        assert_eq!(recent.noted.len(), 3);
+        assert!(recent.is_due_at("ada", at(1_000)) && !recent.is_due_at("ada", at(1_999)));
+        assert_eq!(recent.noted.len(), 2, "bob is forgotten, eve was noted half a second ago");
     }
 }

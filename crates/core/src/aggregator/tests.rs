@@ -187,6 +187,24 @@ async fn room_is_released_when_a_value_turns_out_smaller() {
     }
 }
 
+/// The room of a series is added to that of a value that the same push has written.
+#[tokio::test]
+async fn a_value_and_a_sample_of_one_push_take_the_room_of_two_pushes() {
+    let used_after = async |pushes: Vec<Vec<Reading>>| {
+        let config = AggregatorConfig { all_states: StateBudget::new(100_000), ..AggregatorConfig::default() };
+        let budget = config.all_states.clone();
+        let bench = bench(config);
+        for readings in pushes {
+            let outcome = bench.handle.publish(Origin::Pushed, readings, 0).await.unwrap();
+            assert!(outcome.verdicts.iter().all(Result::is_ok));
+        }
+        budget.used()
+    };
+    let readings = || vec![value("metrics.shop", json!({"x": 1})), sample("shop.load", "gauge", 1)];
+    let apart = readings().into_iter().map(|reading| vec![reading]).collect();
+    assert_eq!(used_after(vec![readings()]).await, used_after(apart).await);
+}
+
 #[tokio::test]
 async fn all_values_of_a_tenant_are_bounded_and_smaller_ones_make_room() {
     let bench = bench(AggregatorConfig { max_state: 1_000, ..AggregatorConfig::default() });

@@ -529,3 +529,109 @@ fn a_replaced_log_has_the_ends() {
     same(&log.export(), &copy.export());
     assert_eq!(copy.discarded_ends(), log.discarded_ends());
 }
+
+#[test]
+fn a_query_after_an_offset_has_nothing_at_that_offset() {
+    let (mut writer, log) = Log::create(small());
+    let value = |name: &str| Change::state(channel(name), Bytes::from_static(b"{}"));
+    writer.append(["x.a", "x.b", "x.c"].map(value).into(), Timestamp::UNIX_EPOCH);
+    writer.append(vec![end("x.a"), end("x.b")], Timestamp::UNIX_EPOCH);
+    let states = |after, ends| {
+        let states = log.states_after(after, ends, View::Full, |_| true);
+        states.iter().map(|state| state.offset).collect::<Vec<_>>()
+    };
+    assert_eq!((states(2, u64::MAX), states(3, u64::MAX)), (vec![3], vec![]));
+    assert_eq!((states(3, 3), states(3, 4), states(4, 0)), (vec![4, 5], vec![5], vec![5]));
+    let first_state = |after, ends| log.first_state_after(after, ends, |_| true);
+    assert_eq!([2, 3].map(|after| first_state(after, u64::MAX)), [Some(3), None]);
+    assert_eq!([3, 4].map(|ends| first_state(3, ends)), [Some(4), Some(5)]);
+    assert_eq!(first_state(5, 0), None);
+    let first_end = |after| log.first_end_after(after, |_| true);
+    assert_eq!([0, 4, 5].map(first_end), [Some(4), Some(5), None]);
+    assert_eq!(log.first_end_after(0, |channel| channel.as_str() == "x.b"), Some(5));
+    let Changes { changed, ended, .. } = log.changes_after(4);
+    assert_eq!((changed, ended), (vec![(channel("x.b"), 5, ChannelKind::State)], vec![(channel("x.b"), 5)]));
+    let Changes { changed, ended, .. } = log.changes_after(5);
+    assert!(changed.is_empty() && ended.is_empty());
+    assert_eq!(log.sizes().channels, log.channels().len() - 1, "all but the snapshot, and no ended one");
+}
+
+#[test]
+fn the_snapshot_is_among_the_changed_states_if_its_view_changed() {
+    let (mut writer, log) = Log::create(small());
+    let value = |name: &str| Change::state(channel(name), Bytes::from_static(b"{}"));
+    writer.append(vec![value("metrics.a")], Timestamp::UNIX_EPOCH);
+    let states = |after, view| {
+        let states = log.states_after(after, 0, view, |_| true);
+        states.iter().map(|state| state.offset).collect::<Vec<_>>()
+    };
+    assert_eq!([0, 1, 2].map(|after| states(after, View::Full)), [vec![1, 2], vec![2], vec![]]);
+    writer.append(vec![value("metrics.business")], Timestamp::UNIX_EPOCH);
+    assert_eq!((states(2, View::Full), states(2, View::WithoutBusiness)), (vec![3, 4], vec![3]));
+    assert!(log.states_after(2, 0, View::Full, |channel| channel.as_str() == "other").is_empty());
+}
+
+#[test]
+fn a_built_in_channel_without_a_value_has_not_ended() {
+    let (mut writer, log) = Log::create(small());
+    let value = Change::state(channel("live"), Bytes::from_static(b"{}"));
+    writer.append(vec![value], Timestamp::UNIX_EPOCH);
+    writer.append(["a", "b", "c", "d"].map(end).into(), Timestamp::UNIX_EPOCH);
+    let discarded = log.discarded_ends();
+    assert!(discarded > 0);
+    let may_have_ended = |name, offset| log.may_have_discarded_end(&Selector::parse(name).unwrap(), offset);
+    for (name, expected) in [("metrics.api", false), ("live", false), ("d", false), ("a", true), ("a.*", true)] {
+        assert_eq!(may_have_ended(name, discarded - 1), expected, "{name}");
+        assert!(!may_have_ended(name, discarded), "{name}");
+    }
+}
+
+#[test]
+fn a_log_is_unused_until_a_client_writes() {
+    let (mut writer, log) = Log::create(small());
+    let value = |name: &str| Change::state(channel(name), Bytes::from_static(b"{}"));
+    let event = |name: &str| Change::event(channel(name), EventName::parse("x").unwrap(), Bytes::from_static(b"{}"));
+    assert!(log.is_unused());
+    writer.append(vec![value("metrics.api"), event("system")], Timestamp::UNIX_EPOCH);
+    assert!(log.is_unused(), "the server publishes these itself");
+    writer.append(vec![value("metrics.a")], Timestamp::UNIX_EPOCH);
+    assert!(!log.is_unused());
+    writer.append(vec![end("metrics.a")], Timestamp::UNIX_EPOCH);
+    assert!(log.is_unused(), "it has ended");
+    writer.append(vec![event("orders")], Timestamp::UNIX_EPOCH);
+    assert!(!log.is_unused());
+}
+
+#[test]
+fn times_of_another_copy_are_taken_for_the_same_value_only() {
+    let second = |second| Timestamp::from_second(second).unwrap();
+    let ((mut one, log), (mut other, copy)) = (Log::create(small()), Log::create(small()));
+    one.append(["a", "b"].map(|name| Change::state(channel(name), Bytes::from_static(b"{}"))).into(), second(10));
+    other.replace(log.export());
+    one.confirm(&[channel("a"), channel("b")], &[], second(20));
+    other.append(vec![Change::state(channel("b"), Bytes::from_static(br#"{"n":1}"#))], second(15));
+    other.set_times(log.export().states);
+    let written = |name| copy.state(&channel(name), View::Full).unwrap().last_written();
+    assert_eq!((written("a"), written("b")), (second(20), second(15)));
+}
+
+#[test]
+fn only_values_are_exported_with_times() {
+    let (mut writer, log) = Log::create(small());
+    writer.append(vec![change((0, 1)), change((1, 1)), change((2, 1))], Timestamp::UNIX_EPOCH);
+    writer.append(vec![end("entity.b")], Timestamp::UNIX_EPOCH);
+    let StoredLog { states, events, .. } = log.export();
+    let with_times: Vec<_> = states.iter().chain(&events).filter(|stored| stored.times.is_some()).collect();
+    assert_eq!(with_times.iter().map(|stored| stored.change.channel.as_str()).collect::<Vec<_>>(), ["metrics.a"]);
+}
+
+#[test]
+fn a_value_of_another_log_replaces_one_with_the_same_offset() {
+    let (mut writer, log) = Log::create(small());
+    writer.append(vec![change((1, 1))], Timestamp::UNIX_EPOCH);
+    let mut next = log.export();
+    next.states[0].change.data = Bytes::from_static(br#"{"n":2}"#);
+    writer.replace(StoredLog { epoch: Epoch::random(), ..next });
+    let state = log.state(&channel("entity.b"), View::Full).unwrap();
+    assert_eq!((&state.data[..], &state.epoch), (&br#"{"n":2}"#[..], &log.epoch()));
+}

@@ -291,6 +291,7 @@ fn milliseconds(settings: &Map<String, Value>, key: &str) -> Result<Option<Durat
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
@@ -346,6 +347,25 @@ mod tests {
         assert_eq!(since.as_deref(), Some("e:1"));
         let intervals: Vec<_> = channels.iter().map(|w| w.parsed.as_ref().ok().map(|p| p.1.as_millis())).collect();
         assert_eq!(intervals, [Some(0), Some(5_000), Some(250), None, None]);
+    }
+
+    #[test]
+    fn ids_and_lists_of_channels_are_bounded() {
+        let with_id = |length: usize| format!(r#"{{"type":"ping","requestId":"{}"}}"#, "x".repeat(length));
+        assert!(parse(&with_id(MAX_REQUEST_ID)).is_ok() && request_id(&with_id(MAX_REQUEST_ID)).is_some());
+        let refused = parse(&with_id(MAX_REQUEST_ID + 1)).unwrap_err();
+        assert!(refused.message.contains("\"requestId\""), "{}", refused.message);
+        assert_eq!((refused.request_id, request_id(&with_id(MAX_REQUEST_ID + 1))), (None, None));
+        assert_eq!(request_id(r#"{"requestId":7}"#), Some(Value::from(7)));
+        assert_eq!(request_id(r#"{"requestId":{}}"#), None);
+        let names = |count: usize| json!({"type": "unsubscribe", "channels": vec!["a"; count]}).to_string();
+        assert!(parse(&names(MAX_NAMES)).is_ok());
+        assert!(parse(&names(MAX_NAMES + 1)).unwrap_err().message.contains("more than"));
+        let Ok(Message { command: Command::Unsubscribe(one), .. }) = parse(r#"{"type":"unsubscribe","channel":"a"}"#)
+        else {
+            panic!()
+        };
+        assert_eq!(one, ["a"]);
     }
 
     proptest! {

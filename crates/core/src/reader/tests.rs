@@ -1044,3 +1044,70 @@ fn a_resumed_channel_delivers_its_newest_value_at_once_at_any_interval() {
         assert_eq!(collect(&mut reader, usize::MAX).offsets, [2]);
     });
 }
+
+#[test]
+fn a_new_filter_makes_only_prefixes_and_the_snapshot_due_again() {
+    let (mut writer, hub) = world();
+    let mut reader = reader_of(&hub, &["shop.load", "metrics.*", "metrics", "orders"]);
+    for (name, event) in [("shop.load", false), ("metrics.load", false), ("orders", true)] {
+        publish(&mut writer, name, event, 1);
+    }
+    hub.follow();
+    assert_eq!(collect(&mut reader, usize::MAX).offsets, [1, 2, 3, 4]);
+    reader.reapply_filter();
+    assert_eq!(collect(&mut reader, usize::MAX).offsets, [2, 3], "the metric and the snapshot");
+}
+
+#[test]
+fn a_reader_knows_its_subscriptions() {
+    let (_writer, hub) = world();
+    let mut reader = reader_of(&hub, &["shop.load", "orders"]);
+    let [load, orders, other] = ["shop.load", "orders", "other"].map(|name| Selector::parse(name).unwrap());
+    assert!(reader.is_subscribed(&load) && !reader.is_subscribed(&other));
+    assert!(reader.unsubscribe(&load) && !reader.unsubscribe(&load));
+    assert!(!reader.is_subscribed(&load));
+    assert_eq!((reader.active(), reader.selectors().collect::<Vec<_>>()), (1, vec![&orders]));
+}
+
+#[test]
+fn a_reader_waits_for_due_data_for_its_deadline_or_for_the_drain() {
+    with_paused_time(async || {
+        let (mut writer, hub) = world();
+        let (drain, draining) = watch::channel(false);
+        tokio::task::spawn_local(Rc::clone(&hub).run(draining));
+        let mut reader = reader_of(&hub, &["shop.load"]);
+        let seconds = Duration::from_secs;
+        let mut waited = async |wait: u64, meanwhile: &mut dyn FnMut()| {
+            collect(&mut reader, usize::MAX);
+            let start = Instant::now();
+            let act = async {
+                tokio::time::sleep(seconds(5)).await;
+                meanwhile();
+            };
+            tokio::join!(reader.changed(start + seconds(wait)), act);
+            start.elapsed().as_secs()
+        };
+        assert_eq!(waited(20, &mut || _ = publish(&mut writer, "shop.load", false, 1)).await, 5);
+        assert_eq!(waited(20, &mut || {}).await, 20);
+        assert_eq!(waited(20, &mut || _ = drain.send(true)).await, 5);
+    });
+}
+
+#[test]
+fn a_collection_has_the_time_since_which_its_data_were_due() {
+    with_paused_time(async || {
+        let (mut writer, hub) = world();
+        let mut reader = reader_of(&hub, &["shop.load", "orders"]);
+        reader.collect(usize::MAX, &mut Received::default());
+        for (name, event) in [("shop.load", false), ("orders", true)] {
+            publish(&mut writer, name, event, 1);
+            hub.follow();
+            let since = Instant::now();
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            publish(&mut writer, name, event, 2);
+            hub.follow();
+            assert_eq!(reader.collect(usize::MAX, &mut Received::default()).waiting_since, Some(since), "{name}");
+            assert_eq!(reader.collect(usize::MAX, &mut Received::default()).waiting_since, None, "{name}");
+        }
+    });
+}

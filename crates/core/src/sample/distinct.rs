@@ -263,6 +263,7 @@ mod tests {
         assert_ne!(print(json!(5)), print(json!("5")));
         assert_ne!(print(json!(u64::MAX)), print(json!(u64::MAX - 1)));
         assert_ne!(print(json!(0.1)), print(json!(0.2)));
+        assert_ne!(print(json!(i64::MAX as f64)), print(json!(i64::MAX)), "as a float it is one more");
         assert_eq!([json!(null), json!(true), json!([])].map(print), [None; 3]);
     }
 

@@ -151,6 +151,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn percentiles_of_one_value_are_that_value() {
+        let mut one = Durations::default();
+        one.add(1_234_567.8);
+        let read = one.read();
+        assert!(PERCENTILES.iter().all(|(name, _)| read[*name] == read["max"]), "{read:?}");
+    }
+
+    #[test]
+    fn durations_without_a_sample_can_be_stored() {
+        let stored = serde_json::to_string(&Durations::default()).unwrap();
+        assert_eq!(serde_json::from_str::<Durations>(&stored).unwrap().read()["count"], json!(0));
+    }
+
     proptest! {
         #[test]
         fn percentiles_are_within_one_percent(exponents in proptest::collection::vec(-9.0f64..7.0, 1..400), parts in 1usize..12) {
