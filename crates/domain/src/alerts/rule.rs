@@ -317,6 +317,7 @@ mod tests {
         let written = serde_json::to_value(&rule).unwrap();
         assert_eq!((&written["for"], &written["version"]), (&json!("90s"), &json!(1)));
         assert!(written.get("message").is_none() && written.get("notify").is_none());
+        assert_eq!(json!(build(&with("for", json!(90_000))).unwrap())["for"], json!("90s"), "in milliseconds");
         assert_eq!(serde_json::from_value::<Rule>(written).unwrap(), rule);
         assert!(
             build(&json!({"name": "R", "channel": "a", "field": "x", "condition": {"below": 0}, "severity": "info"}))
@@ -400,6 +401,21 @@ mod tests {
         assert_eq!(new(with("version", json!(2))).replace(&rule, None), Err(AlertError::Moved));
         assert_eq!(new(with("name", json!("S"))).replace(&rule, Some(&IfMatch::OneOf(vec![]))), Err(AlertError::Moved));
         assert!(matches!(new(with("id", json!("s"))).replace(&rule, None), Err(AlertError::Invalid(_))));
+    }
+
+    #[test]
+    fn a_tenant_has_at_most_as_many_rules_as_are_allowed() {
+        let rule = build(&with("name", json!("R"))).unwrap();
+        assert_eq!(rule.check_room(false, 2, 3), Ok(()));
+        assert_eq!(rule.check_room(false, 3, 3), Err(AlertError::TooMany(3)));
+        assert_eq!(rule.check_room(true, 3, 3), Err(AlertError::Taken("r".into())));
+    }
+
+    #[test]
+    fn severities_and_targets_are_read_as_they_are_written() {
+        assert_eq!(Severity::ALL.map(|severity| Severity::parse(severity.as_str())), Severity::ALL.map(Some));
+        assert_eq!(Target::ALL.map(|target| Target::parse(target.as_str())), Target::ALL.map(Some));
+        assert_eq!((Severity::parse("bad"), Target::parse("fax")), (None, None));
     }
 
     #[test]

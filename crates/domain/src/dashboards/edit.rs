@@ -139,6 +139,10 @@ mod tests {
     #[test]
     fn the_default_board_is_within_its_bounds() {
         board().check().unwrap();
+        assert!(board().tiles.iter().all(|tile| tile.channel.is_some()));
+        let without_field: Vec<_> =
+            board().tiles.into_iter().filter(|tile| tile.field.is_none()).map(|tile| tile.id).collect();
+        assert_eq!(without_field, ["orders", "alerts"]);
         board().tiles.iter().try_for_each(Tile::check).unwrap();
     }
 
@@ -150,7 +154,7 @@ mod tests {
         let changes = fields(json!({"title": "Load now", "channel": null, "options": {"unit": "%"}}));
         let changed = Edit::ChangeTile { id: tile.id.clone(), changes: changes.clone() }.apply(&added.board).unwrap();
         let after = changed.tile.unwrap();
-        assert_eq!((after.title.as_str(), &after.channel), ("Load now", &None));
+        assert_eq!((&after.id, after.title.as_str(), &after.channel), (&tile.id, "Load now", &None));
         assert_eq!((changed.action, changed.board.version), (Some(Action::TileUpdated), 3));
         let again = Edit::ChangeTile { id: tile.id.clone(), changes }.apply(&changed.board).unwrap();
         assert_eq!((again.action, &again.board), (None, &changed.board), "repeating a change has no effect");
@@ -205,6 +209,49 @@ mod tests {
             }
         };
         assert!(refused.to_string().contains("64 KiB"), "{refused}");
+    }
+
+    #[test]
+    fn limits_of_a_board_are_inclusive() {
+        for (name, value) in [
+            ("id", json!("x".repeat(64))),
+            ("title", json!("x".repeat(200))),
+            ("field", json!("x".repeat(256))),
+            ("fields", json!(vec!["x"; 32])),
+            ("width", json!(12)),
+            ("height", json!(1)),
+            ("options", json!({"x": "y".repeat(2_048 - r#"{"x":""}"#.len())})),
+        ] {
+            let mut tile = fields(json!({"id": "a", "type": "chart", "title": "A"}));
+            tile.insert(name.into(), value);
+            assert!(Edit::AddTile(NewTile(tile)).apply(&board()).is_ok(), "{name}");
+        }
+        let mut full = Board { name: "x".repeat(200), ..board() };
+        let options = |length: usize| Some(fields(json!({"x": "y".repeat(length)})));
+        full.tiles.extend((0..29).map(|n| Tile {
+            id: format!("t{n}"),
+            options: options(2_000),
+            ..board().tiles[0].clone()
+        }));
+        let length = |board: &Board| serde_json::to_vec(board).unwrap().len();
+        full.tiles[0].options = options(0);
+        full.tiles[0].options = options((64 << 10) - length(&full));
+        assert_eq!((length(&full), full.check()), (64 << 10, Ok(())));
+        full.tiles[0].title.push('x');
+        assert!(full.check().is_err());
+    }
+
+    #[test]
+    fn a_tenant_has_at_most_as_many_boards_as_are_allowed() {
+        assert_eq!(board().check_room(false, 2, 3), Ok(()));
+        assert_eq!(board().check_room(false, 3, 3), Err(DashboardError::TooMany(3)));
+        assert_eq!(board().check_room(true, 3, 3), Err(DashboardError::Taken(board().id)));
+    }
+
+    #[test]
+    fn a_deleted_board_has_the_version_that_ended_it() {
+        let deleted = Edit::Delete.apply(&board()).unwrap();
+        assert_eq!((deleted.action, deleted.board.version), (Some(Action::Deleted), board().version + 1));
     }
 
     #[test]

@@ -198,6 +198,7 @@ mod tests {
             all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             all
         };
+        assert_eq!(result.buckets(), 2);
         let fields = json!({r#"x{a="1"}"#: expected});
         assert_eq!(read(result.to_json(None)), with(json!({"channel": "metrics.a", "fields": fields})));
         assert_eq!(read(result.data()), with(json!({"fields": fields})));

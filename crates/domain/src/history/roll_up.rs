@@ -186,6 +186,7 @@ mod tests {
     fn a_series_without_new_rows_is_left_alone_within_a_coarser_bucket() {
         let (step, rolled) = (step(Level::Minute, 2 * HOUR), RolledUp::new(HOUR + MINUTE, 0, 0));
         assert_eq!(step.fold(rolled, Vec::new(), 2 * HOUR - MINUTE), None);
+        assert_eq!(step.fold(RolledUp::new(HOUR, 0, 0), Vec::new(), 2 * HOUR - MINUTE), None, "from its start on");
         assert_eq!(step.fold(rolled, Vec::new(), 2 * HOUR), Some(Vec::new()));
         let minute = step.fold(rolled, points(&[HOUR + MINUTE + 1]), HOUR + 2 * MINUTE).unwrap();
         assert_eq!(minute[0].at, HOUR + MINUTE);

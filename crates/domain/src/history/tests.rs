@@ -100,6 +100,9 @@ impl HistoryStore for Shared {
     fn read(&self, _: &str, query: Query) -> StoreFuture<Vec<Track>> {
         self.0.answer(move |fake| {
             let points = fake.points.lock();
+            if points.is_empty() {
+                return Vec::new();
+            }
             let rows: Vec<Bucket> = points.iter().map(|((_, at), value)| Bucket::of_point(*at, *value)).collect();
             let rows = rows.into_iter().filter(|row| (query.from..query.ends[0]).contains(&row.at)).collect();
             vec![Track { field: "n".into(), rows, points_from: query.from, cut: false }]
@@ -502,4 +505,62 @@ async fn a_limit_of_the_rate_that_is_reached_again_within_a_minute_is_reported_o
         sleep(Duration::from_secs(40)).await;
     }
     assert_eq!(bench.system_events().len(), 1);
+}
+
+/// Asks for the last twelve minutes before [`START`].
+async fn ask_auto(bench: &Bench, channel: &str) -> Result<QueryResult, HistoryError> {
+    let asked = Asked { from: Some("-12m"), ..Asked::default() };
+    let now = Timestamp::from_millisecond(START).unwrap();
+    bench.history.ask(Question::read(Channel::parse(channel).unwrap(), &asked, now).unwrap()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn auto_returns_points_as_long_as_they_are_few() {
+    let bench = bench(100);
+    for (count, level) in [(600, Level::Raw), (601, Level::Minute)] {
+        bench.fake.points.lock().extend((1..=count).map(|n| ((SeriesId(1), START - n * 1_000), 1.0)));
+        let result = ask_auto(&bench, "metrics.shop").await.unwrap();
+        assert_eq!((result.level, result.fields.len()), (level, 1));
+        assert_eq!(result.fields[0].1.iter().map(|bucket| bucket.count).sum::<u64>(), count as u64);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn channels_without_history_are_refused_by_name() {
+    let bench = bench(100);
+    for (name, part) in [("metrics", "recorded by its sections"), ("orders", "an event channel")] {
+        let refused = ask_auto(&bench, name).await;
+        assert!(matches!(&refused, Err(HistoryError::Invalid(text)) if text.contains(part)), "{name}: {refused:?}");
+    }
+    assert_eq!(ask_auto(&bench, "metrics.shop").await, Err(HistoryError::NotFound("metrics.shop".into())));
+    bench.push(1..=1).await;
+    assert!(ask_auto(&bench, "metrics.shop").await.is_ok(), "it exists, and has no points at that time");
+    let off = bench_with(HistoryConfig { enabled: false, ..HistoryConfig::default() });
+    assert_eq!(ask_auto(&off, "metrics.shop").await, Err(HistoryError::Disabled));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_with_many_fields_has_to_be_queried_by_field() {
+    for (fields, is_allowed) in [(MAX_FIELDS, true), (MAX_FIELDS + 1, false)] {
+        let bench = bench(10_000);
+        // The store names every series "n".
+        let names = (1..fields).map(|n| format!("f{n}")).chain(["n".to_owned()]);
+        let data: Map<String, Value> = names.map(|name| (name, json!(1))).collect();
+        bench.handle.publish(Origin::Pushed, vec![Reading::value(channel(), data)], 0).await.unwrap();
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(bench.history.series(), fields);
+        assert_eq!(ask_auto(&bench, "metrics.shop").await.is_ok(), is_allowed, "{fields}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backfill_ends_where_the_live_values_begin() {
+    let bench = bench(100);
+    bench.fake.points.lock().extend((1..=60).map(|n| ((SeriesId(1), START - n * 1_000), 1.0)));
+    let count = async |span: u64, to: i64| {
+        let results = bench.history.backfill(vec![(channel(), Duration::from_secs(span), to)]).await.unwrap();
+        results[0].fields.iter().flat_map(|(_, buckets)| buckets).map(|bucket| bucket.count).sum::<u64>()
+    };
+    assert_eq!(count(30, START).await, 30);
+    assert_eq!(count(30, START - 10_000).await, 20, "without the value at its end");
 }

@@ -77,3 +77,20 @@ impl NewVisits {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_of_customers_and_visits_are_inclusive() {
+        let customer = |id: Option<&str>, name: Option<&str>| {
+            NewCustomer { customer_id: id.map(Into::into), name: name.map(Into::into) }.check().is_ok()
+        };
+        assert!(customer(None, None) && customer(Some("c"), Some("Ada")));
+        assert!(!customer(Some(" "), None) && !customer(None, Some("")));
+        let visits = |id: Option<&str>, count| NewVisits { visitor_id: id.map(Into::into), count }.check().is_ok();
+        assert!(visits(None, 1) && visits(Some("v"), MAX_VISITS));
+        assert!(!visits(None, 0) && !visits(None, MAX_VISITS + 1) && !visits(Some(""), 1));
+    }
+}

@@ -50,10 +50,16 @@ mod tests {
     #[test]
     fn keys_are_short_visible_ascii() {
         for good in ["a", "\"8e03978e-40d5-43dd-bc93-6894a57f9324\"", &"x".repeat(255)] {
-            assert!(IdempotencyKey::parse(good).is_ok(), "{good}");
+            assert_eq!(IdempotencyKey::parse(good).unwrap().as_str(), good);
         }
         for bad in ["", " ", "a b", "ä", "a\n", &"x".repeat(256)] {
             assert!(IdempotencyKey::parse(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_key_expires_after_a_day() {
+        let day = Timestamp::from_second(2 * 86_400).unwrap();
+        assert_eq!(IdempotencyKey::expired_at(day), 86_400_000);
     }
 }

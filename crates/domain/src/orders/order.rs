@@ -321,6 +321,39 @@ mod tests {
     }
 
     #[test]
+    fn words_are_read_as_they_are_written() {
+        assert_eq!(Status::ALL.map(|status| Status::parse(status.as_str())), Status::ALL.map(Some));
+        assert_eq!(Priority::ALL.map(|priority| Priority::parse(priority.as_str())), Priority::ALL.map(Some));
+        assert_eq!((Status::parse("LOST"), Priority::parse("NORMAL")), (None, None));
+    }
+
+    #[test]
+    fn the_limits_of_an_order_are_inclusive() {
+        let order = |items: u32, name: &str, id: Option<&str>| NewOrder {
+            items,
+            total: Money { cents: 100 },
+            customer_name: name.into(),
+            customer_id: id.map(Into::into),
+            status: Status::Pending,
+            priority: Priority::Normal,
+        };
+        let (longest, longer) = ("x".repeat(MAX_TEXT), "x".repeat(MAX_TEXT + 1));
+        for good in [order(1, "A", None), order(MAX_ITEMS, &longest, Some(&longest))] {
+            assert!(good.check().is_ok(), "{good:?}");
+        }
+        for (bad, field) in [
+            (order(0, "A", None), "items"),
+            (order(MAX_ITEMS + 1, "A", None), "items"),
+            (order(1, " ", None), "customerName"),
+            (order(1, "A\n", None), "customerName"),
+            (order(1, &longer, None), "customerName"),
+            (order(1, "A", Some("")), "customerId"),
+        ] {
+            assert!(matches!(bad.check(), Err(OrderError::Invalid(text)) if text.starts_with(field)), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn the_digest_depends_on_the_order_not_on_its_text() {
         let digest = |text: &str| serde_json::from_str::<NewOrder>(text).unwrap().digest();
         let one = digest(r#"{"items":1,"total":1.50,"customerName":"Ada"}"#);

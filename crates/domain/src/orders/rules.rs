@@ -101,6 +101,11 @@ mod tests {
     }
 
     #[test]
+    fn customers_without_an_id_are_numbered() {
+        assert_eq!([7, 123_456_789].map(Customer::generated_id), ["cus-00000007", "cus-123456789"]);
+    }
+
+    #[test]
     fn a_change_of_the_priority_does_not_move_the_figures() {
         let (mut order, _) =
             Draft { new: new(), key: None, at: at(), limits: RowLimits::default() }.accept(OrderId::new(1));

@@ -93,3 +93,13 @@ pub trait EventStore: Send + Sync {
     /// Returns the tenants with an event that is pending for longer than `age`.
     fn overdue(&self, age: Duration) -> StoreFuture<Vec<String>>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::next_seq;
+
+    #[test]
+    fn sequence_numbers_follow_the_clock_and_never_repeat() {
+        assert_eq!([next_seq(5, 100), next_seq(99, 100), next_seq(100, 100), next_seq(500, 100)], [100, 100, 101, 501]);
+    }
+}

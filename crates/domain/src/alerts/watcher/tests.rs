@@ -9,8 +9,8 @@ use tokio::{sync::watch, time::sleep};
 use super::{decisions::CLAIM, *};
 use crate::{
     alerts::{
-        Acknowledged, AlertConfig, AlertService, AlertStore, Alerting, Delivery, EngineData, NewRule, Outgoing, Query,
-        Raised, Resolution, Resolved, RuleReset, Settlement, StoreFuture, Target, Waiting,
+        Acknowledged, AlertConfig, AlertService, AlertStore, Alerting, Delivery, EngineData, Filter, NewRule, Outgoing,
+        Query, Raised, Resolution, Resolved, RuleReset, Settlement, StoreFuture, Target, Waiting, alert::new_id,
     },
     relay::{self, EventStore, Pending, Relay},
     service::StoreError,
@@ -126,8 +126,8 @@ impl AlertStore for Fake {
             !kept.is_claimed
         })
     }
-    fn alerts(&self, _: &str, _: Query) -> StoreFuture<Vec<Alert>> {
-        self.answer(|kept| kept.open.clone())
+    fn alerts(&self, _: &str, query: Query) -> StoreFuture<Vec<Alert>> {
+        self.answer(|kept| kept.open.iter().take(query.limit).cloned().collect())
     }
     fn alert(&self, _: &str, _: &str) -> StoreFuture<Alert> {
         async { Err(AlertError::NotFound) }.boxed()
@@ -405,7 +405,9 @@ async fn changes_of_an_alert_are_sent_and_published_at_once() {
         seconds(1).await;
         assert_eq!(bench.service.sizes(), sizes, "rules and open alerts");
         let kept = bench.kept.lock();
-        assert_eq!(kept.sent.last().unwrap()["event"], event);
+        let sent = kept.sent.last().unwrap();
+        assert_eq!((&sent["event"], &sent["rule"]), (&json!(event), &json!({"id": "r", "name": "R"})));
+        assert_eq!(sent["alert"]["resolvedAt"].is_string(), event == "alert_resolved");
         assert!(bench.outgoing.has_changed().unwrap() && kept.publishes > published, "{event}");
     }
 }
@@ -455,4 +457,36 @@ async fn a_rule_that_was_stored_without_a_confirmation_is_watched() {
     assert!(created.is_err());
     seconds(5).await;
     assert_eq!(bench.counts(), (1, 0), "it was stored");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_has_a_next_one_only_if_there_are_more_alerts() {
+    let mut bench = Bench::new(false, true, store(&json!({"above": 1})));
+    bench.publish(2.0);
+    seconds(1).await;
+    {
+        let open = &mut bench.kept.lock().open;
+        let raised = open[0].clone();
+        open.extend(
+            (1..3)
+                .map(|second| Alert { id: new_id(start_time() + SignedDuration::from_secs(second)), ..raised.clone() }),
+        );
+    }
+    let ids: Vec<_> = bench.kept.lock().open.iter().map(|alert| alert.id.clone()).collect();
+    for (limit, count, next) in [(2, 2, Some(&ids[1])), (3, 3, None), (4, 3, None)] {
+        let page = bench.service.list(Filter::default(), limit, Some(ids[2].clone())).await.unwrap();
+        assert_eq!((page.alerts.len(), page.next.as_ref()), (count, next), "{limit}");
+    }
+    let refused = bench.service.list(Filter::default(), 2, Some("r".into())).await;
+    assert!(matches!(refused, Err(AlertError::Invalid(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn alerts_are_unused_without_a_rule() {
+    let unused = Bench::new(false, true, Kept::default());
+    assert!(!unused.service.is_unused(), "it is not loaded yet");
+    let used = Bench::new(false, true, store(&json!({"above": 1})));
+    seconds(1).await;
+    assert!(unused.service.is_unused() && !used.service.is_unused());
+    assert_eq!(used.service.rules().await.unwrap().len(), 1);
 }
