@@ -4,6 +4,7 @@ mod client;
 mod closing;
 mod cluster;
 mod events;
+mod handover;
 mod limits;
 mod malformed;
 mod recovery;

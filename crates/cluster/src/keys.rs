@@ -18,6 +18,7 @@
 //! | `{P}:EPOCH:t:TENANT:times` | hash | times of the last writes of the values and their fields |
 //! | `{P}:t:TENANT:reports`, `:users`, `:users:NODE` | hash, hash, set | node reports and online users |
 //! | `{P}:lent:NAME` | string | values that one node may take once: tickets |
+//! | `{P}:session:NAME` | hash | session of a client that any node may continue: its `owner` and `generation`; the newest copy in `content`, with its number in `of` and `change`. It expires; without an owner it has ended |
 //! | `{P}:t:TENANT:snapshot`, `:history:HASH` | string | caches that expire |
 
 use tricast_core::position::Epoch;
@@ -72,6 +73,10 @@ impl Keys {
 
     pub(super) fn one_time(&self, name: &str) -> String {
         format!("{}:lent:{name}", self.prefix)
+    }
+
+    pub(super) fn session(&self, name: &str) -> String {
+        format!("{}:session:{name}", self.prefix)
     }
 
     /// Returns a key of a tenant; `part` is reports, users, users:NODE, snapshot or history:HASH.

@@ -15,6 +15,7 @@
 //! | `health`, `time` | health of this node: can it read and write; its clock, compared with that of Redis |
 //! | `redis_settings` | warns of settings of Redis with which it may lose data |
 //! | `node_reports` | measurements and online users of each node |
+//! | `sessions` | sessions of clients that any node may continue |
 //! | `scripts`, `keys`, `wire`, `stream` | commands and formats in Redis |
 //! | `config`, `connection` | connections: one server, sentinels, a cluster |
 //!
@@ -51,6 +52,7 @@ mod node_reports;
 mod redis_settings;
 mod scripts;
 mod sender;
+mod sessions;
 #[cfg(test)]
 mod simulation;
 mod stream;
@@ -64,6 +66,7 @@ pub use health::{Fault, WriteRefusal};
 pub use metrics::Metrics;
 use node::Node;
 pub use node_reports::{Gathered, NodeReports};
+pub use sessions::{Claimed, Edition, SessionCopy};
 pub use time::TOLERANCE as CLOCK_TOLERANCE;
 
 /// Longest time that a stopping node waits for the end of its term.

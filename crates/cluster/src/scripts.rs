@@ -25,9 +25,21 @@ pub(super) static REPORT: LazyLock<Script> = LazyLock::new(|| Script::new(includ
 /// Reads the node reports.
 pub(super) static GATHER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/gather.lua")));
 
+/// Stores a copy of a session.
+pub(super) static STORE_SESSION: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("scripts/store_session.lua")));
+
+/// Claims a session.
+pub(super) static CLAIM_SESSION: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("scripts/claim_session.lua")));
+
+/// Ends a session.
+pub(super) static END_SESSION: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("scripts/end_session.lua")));
+
 /// Sources of all scripts.
 #[cfg(test)]
-pub(super) const ALL: [&str; 7] = [
+pub(super) const ALL: [&str; 10] = [
     include_str!("scripts/beat.lua"),
     include_str!("scripts/enqueue.lua"),
     include_str!("scripts/append.lua"),
@@ -35,4 +47,7 @@ pub(super) const ALL: [&str; 7] = [
     include_str!("scripts/load.lua"),
     include_str!("scripts/report.lua"),
     include_str!("scripts/gather.lua"),
+    include_str!("scripts/store_session.lua"),
+    include_str!("scripts/claim_session.lua"),
+    include_str!("scripts/end_session.lua"),
 ];

@@ -17,7 +17,7 @@
 //! | `polling`, `websocket`, `link/` | carriers of a session: requests, a WebSocket, and the upgrade between them |
 //! | `registry` | sessions by ID, for the requests that carry them |
 //! | `socket/`, `rooms` | a client in a namespace: its events on the stream engine (one file per namespace), and the rooms it has joined |
-//! | `recovery` | subscriptions of clients that lost their connection |
+//! | `recovery/` | subscriptions of clients that lost their connection |
 //! | `conformance` | the echo for the official protocol suites |
 //! | `encode`, `output` | publications as events, and everything else that is sent |
 //!

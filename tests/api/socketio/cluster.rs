@@ -10,20 +10,24 @@ use crate::{
     stall::StallableLink,
 };
 
-fn node(redis: &Redis, name: &str) -> TestApp {
+pub(super) fn node(redis: &Redis, name: &str) -> TestApp {
     node_with(&redis.url(), name, |_| {})
 }
 
-async fn is_ready(node: &TestApp) {
+pub(super) async fn is_ready(node: &TestApp) {
     until("a node to be ready", || async { (node.get("/readyz").await.status() == 200).then_some(()) }).await;
+}
+
+/// Returns the key of the session `pid` on the bus.
+pub(super) fn key_of(pid: &Value) -> String {
+    format!("{{tricast}}:session:{}", tricast_auth::ticket_name(pid.as_str().unwrap()))
 }
 
 /// Waits until the session `pid` on the bus has these subscriptions, sorted; `None` waits until it is gone. A node replies
 /// to a client without waiting for Redis, and the clients of these tests reconnect without a pause, unlike client libraries.
-async fn bus_has(redis: &Redis, pid: &Value, subscriptions: Option<&[&str]>) {
-    let key = format!("{{tricast}}:lent:socketio:{}", tricast_auth::ticket_name(pid.as_str().unwrap()));
+pub(super) async fn bus_has(redis: &Redis, pid: &Value, subscriptions: Option<&[&str]>) {
     until("the session on the bus", || async {
-        let copy: Option<Value> = serde_json::from_str(&redis.cli(&["get", &key])).ok();
+        let copy: Option<Value> = serde_json::from_str(&redis.cli(&["hget", &key_of(pid), "content"])).ok();
         let mut found: Option<Vec<&str>> = copy.as_ref().map(|copy| {
             let subscriptions = copy["subscriptions"].as_array().unwrap().iter();
             subscriptions.map(|subscription| subscription["selector"].as_str().unwrap()).collect()

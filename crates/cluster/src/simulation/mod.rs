@@ -21,6 +21,7 @@ mod reader;
 mod redis;
 mod rules;
 mod run;
+mod sessions;
 mod takeover;
 
 pub(crate) use network::{Connection, NodeNetwork as Network};

@@ -8,7 +8,7 @@ use super::{
     super::{
         namespace::Namespace,
         output::push,
-        recovery::{Hold, Recovery},
+        recovery::{Hold, Recovery, Saved},
         socket::Socket,
     },
     Connection,
@@ -126,12 +126,16 @@ async fn recover(
 ) -> Option<(Hold, Option<String>)> {
     let pid = auth.get("pid")?.as_str()?;
     let offset = auth.get("offset").and_then(Value::as_str).map(str::to_owned);
-    let cluster = state.shared.tenants.cluster();
-    let hold = recovery.restore(cluster, pid, namespace.as_str(), &caller.identity).await?;
-    let log = &caller.tenant.log;
-    let cursors = offset.iter().chain(hold.saved().subscriptions.iter().map(|subscription| &subscription.since));
-    for ahead in cursors.filter_map(|cursor| state.shared.tenants.ahead(log, cursor)).collect::<Vec<_>>() {
-        state.shared.tenants.catch_up(log, &ahead).await.ok()?;
-    }
+    let (tenants, log) = (&state.shared.tenants, &caller.tenant.log);
+    let catches_up = async |saved: &Saved| {
+        let cursors = offset.iter().chain(saved.subscriptions.iter().map(|subscription| &subscription.since));
+        for ahead in cursors.filter_map(|cursor| tenants.ahead(log, cursor)).collect::<Vec<_>>() {
+            if tenants.catch_up(log, &ahead).await.is_err() {
+                return false;
+            }
+        }
+        true
+    };
+    let hold = recovery.restore(tenants.cluster(), pid, namespace.as_str(), &caller.identity, catches_up).await?;
     Some((hold, offset))
 }

@@ -112,7 +112,6 @@ impl Socket {
         let owner = self.stream.caller().map(|caller| Saved::owner(&caller.identity));
         let dashboards = self.rooms.dashboards.iter();
         Saved {
-            version: 0,
             namespace: self.namespace.as_str().into(),
             sid: self.sid.clone(),
             owner: owner.unwrap_or_default(),
