@@ -74,8 +74,10 @@ pub(super) struct Connection {
     packets: Packets,
     sockets: Vec<Socket>,
     connecting: InFlight<Connecting>,
-    /// Namespaces whose `CONNECT` is in flight.
-    pending: Vec<Namespace>,
+    /// Namespaces whose `CONNECT` is in flight, with its number.
+    pending: Vec<(Namespace, u64)>,
+    /// Number of `CONNECT`s so far.
+    connects: u64,
     assembly: Option<Assembly>,
     /// Time of the next action although no data is due.
     wake_at: Option<Instant>,
@@ -129,6 +131,7 @@ impl Connection {
             sockets: Vec::new(),
             connecting: InFlight::new(),
             pending: Vec::new(),
+            connects: 0,
             assembly: None,
             wake_at: Some(now),
             next_ping: now + config.ping_interval,

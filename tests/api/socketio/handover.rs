@@ -210,3 +210,21 @@ async fn a_client_is_recovered_at_its_node_while_redis_is_away() {
         assert_eq!(rejoin(&node, &connected).await.1, connected, "recovered");
     }
 }
+
+#[tokio::test]
+async fn a_client_that_leaves_while_its_session_is_claimed_has_left() {
+    let redis = Redis::start();
+    let (_nodes, link, node) = three(&redis).await;
+    let mut client = Client::websocket(&node).await;
+    let connected = join(&mut client, &redis, &["deploys"]).await;
+    drop(client);
+    let mut client = Client::websocket(&node).await;
+    link.stall();
+    client.send(&format!("40/tricast,{}", json!({"recovery": true, "pid": connected["pid"]}))).await;
+    client.send("41/tricast,").await;
+    // The next CONNECT does not wait for the first one.
+    assert_eq!(client.join("/tricast", json!({"recovery": false})).await.get("pid"), None);
+    link.flow();
+    bus_has(&redis, &connected["pid"], None).await;
+    assert_eq!(client.ask("/tricast", json!(["ping"])).await["status"], "ok");
+}

@@ -15,9 +15,13 @@ use super::{
 };
 use crate::web::{access, caller::Caller, problem::Problem, state::State};
 
+/// Most `CONNECT`s in flight, with those whose client has left the namespace again.
+const MAX_CONNECTING: usize = 16;
+
 /// Pending `CONNECT` with a known identity.
 pub(super) struct Connecting {
     namespace: Namespace,
+    number: u64,
     caller: Result<Caller, Problem>,
     with_offset: bool,
     /// Session that the client wants to recover, and the cursor of the data that it received.
@@ -26,10 +30,15 @@ pub(super) struct Connecting {
 
 impl Connection {
     pub(super) fn connect(&mut self, namespace: Namespace, auth: Map<String, Value>) {
-        if self.pending.contains(&namespace) {
+        if self.is_pending(namespace) {
             return;
         }
-        self.pending.push(namespace);
+        if self.connecting.len() >= MAX_CONNECTING {
+            return self.fail("too many CONNECTs in flight");
+        }
+        self.connects += 1;
+        let number = self.connects;
+        self.pending.push((namespace, number));
         let state = Rc::clone(&self.state);
         let address = self.slot.client();
         let handshake = self.caller.clone();
@@ -41,13 +50,30 @@ impl Connection {
                 (Ok(caller), Some(recovery)) => recover(&state, &recovery, caller, namespace, &auth).await,
                 _ => None,
             };
-            Connecting { namespace, caller, with_offset, recovered }
+            Connecting { namespace, number, caller, with_offset, recovered }
         });
     }
 
+    /// Returns whether a `CONNECT` to the namespace is in flight.
+    pub(super) fn is_pending(&self, namespace: Namespace) -> bool {
+        self.pending.iter().any(|(pending, _)| *pending == namespace)
+    }
+
+    /// Gives up a `CONNECT` in flight: the client has left the namespace.
+    pub(super) fn give_up_connect(&mut self, namespace: Namespace) {
+        self.pending.retain(|(pending, _)| *pending != namespace);
+        self.await_connect();
+    }
+
     pub(super) fn finish_connect(&mut self, done: Connecting) {
-        let Connecting { namespace, caller, with_offset, recovered } = done;
-        self.pending.retain(|pending| *pending != namespace);
+        let Connecting { namespace, number, caller, with_offset, recovered } = done;
+        let Some(at) = self.pending.iter().position(|pending| *pending == (namespace, number)) else {
+            if let Some((mut hold, _)) = recovered {
+                hold.forget();
+            }
+            return;
+        };
+        self.pending.swap_remove(at);
         let admitted = caller.and_then(|caller| self.admit(&caller).map(|()| caller));
         let caller = match admitted {
             Ok(caller) => caller,

@@ -129,9 +129,10 @@ impl Connection {
             }
             // The server requests no acknowledgements.
             (Content::Ack(_), Some(_), Some(_)) => {}
-            // The client left, or its CONNECT is in flight: earlier packets are ignored.
-            (Content::Disconnect, ..) => {}
-            (_, Some(namespace), None) if self.pending.contains(&namespace) => {}
+            (Content::Disconnect, Some(namespace), None) => self.give_up_connect(namespace),
+            (Content::Disconnect, None, _) => {}
+            // Packets before the reply to its CONNECT are ignored.
+            (_, Some(namespace), None) if self.is_pending(namespace) => {}
             _ => self.fail("a packet of a namespace that was not joined"),
         }
     }
