@@ -30,13 +30,11 @@ const LAST_POLL: Duration = Duration::from_millis(500);
 pub(super) fn start(mut connection: Connection, registry: web::Data<Registry>) -> HttpResponse {
     let link = Arc::new(Link::default());
     let sid = Arc::clone(connection.sid());
-    registry.insert(Arc::clone(&sid), Arc::clone(&link));
+    registry.insert(sid, Arc::clone(&link));
     let open = connection.next_write(Instant::now(), Framing::Payload).unwrap_or_default();
-    let session = Session { connection, link, next_noop: Instant::now(), linger: None };
-    actix_web::rt::spawn(async move {
-        session.run().await;
-        registry.remove(&sid);
-    });
+    let session =
+        Session { connection, link, registry, next_noop: Instant::now(), linger: None };
+    actix_web::rt::spawn(session.run());
     payload(open)
 }
 
@@ -51,6 +49,7 @@ fn payload(bytes: Bytes) -> HttpResponse {
 struct Session {
     connection: Connection,
     link: Arc<Link>,
+    registry: web::Data<Registry>,
     /// The next time at which a poll is released while a WebSocket is probed.
     next_noop: Instant,
     /// Until when a closed session waits for its client.
@@ -60,12 +59,14 @@ struct Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.link.close();
+        self.registry.remove(self.connection.sid());
     }
 }
 
 impl Session {
     async fn run(mut self) {
         poll_fn(|cx| {
+            let mut takes_data = false;
             loop {
                 while !self.connection.is_congested()
                     && let Some(input) = self.link.take(cx)
@@ -125,7 +126,10 @@ impl Session {
                 };
                 match self.connection.next_write(now, framing) {
                     Some(bytes) => self.link.write(bytes),
-                    None if !self.connection.is_done() => break,
+                    None if !self.connection.is_done() => {
+                        takes_data = true;
+                        break;
+                    }
                     None => {}
                 }
                 if self.connection.is_done() {
@@ -133,7 +137,7 @@ impl Session {
                 }
             }
             let is_probing = matches!(self.link.ready(cx), Ready::Probing { has_poll: true });
-            self.connection.arm(self.linger.or(is_probing.then_some(self.next_noop)));
+            self.connection.arm(takes_data, self.linger.or(is_probing.then_some(self.next_noop)));
             Poll::Pending
         })
         .await;

@@ -186,7 +186,7 @@ impl Upgraded for Direct {
         if self.connection.is_done() {
             return self.socket.poll_closed(cx).map(|()| None);
         }
-        self.connection.arm(None);
+        self.connection.arm(true, None);
         Poll::Pending
     }
 

@@ -150,3 +150,27 @@ async fn a_session_that_waits_to_report_its_end_takes_no_cpu_time() {
     assert!(taken < 50, "{taken} hundredths of a second");
     assert_eq!(client.poll().await, Err(400));
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_session_past_its_age_takes_no_cpu_time_until_its_client_polls() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = [
+        ("TRICAST_MAX_CONNECTION_AGE", "1s"),
+        ("TRICAST_HEARTBEAT__INTERVAL", "3s"),
+        ("TRICAST_HEARTBEAT__TIMEOUT", "4s"),
+    ];
+    let program = Program::start_with(directory.path(), &settings);
+    let app = spawn_app().at(program.address());
+    let mut client = Client::polling(&app).await;
+    client.join("/tricast", json!({})).await;
+    let before = cpu_time(&program);
+    // Its client does not poll any more; the heartbeat ends it.
+    until("the end of the session", || async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        (app.counter("tricast_connections{transport=\"socketio\"}").await == 0.0).then_some(())
+    })
+    .await;
+    let taken = cpu_time(&program) - before;
+    assert!(taken < 80, "{taken} hundredths of a second");
+}

@@ -14,9 +14,12 @@ pub(super) fn connect_until(config: &SocketIoConfig, now: Instant) -> Option<Ins
 }
 
 impl Connection {
-    /// Sets the timers to the next time at which [`Connection::next_write`] has something to do, and to `also`.
-    pub(in super::super) fn arm(&mut self, also: Option<Instant>) {
-        let of_streams = self.sockets.iter().filter_map(Socket::arm).min();
+    /// Sets the timers to the next time at which [`Connection::keep_time`] has something to do, or
+    /// [`Connection::next_write`] while the client `takes_data`, and to `also`.
+    pub(in super::super) fn arm(&mut self, takes_data: bool, also: Option<Instant>) {
+        // Streams handle their deadlines when they write. Until then those that have passed would wake the session again
+        // and again.
+        let of_streams = self.sockets.iter().filter(|_| takes_data).filter_map(Socket::arm).min();
         // A session that is about to end has no deadlines of its own any more: they may have passed.
         let ping = self.pong_until.unwrap_or(self.next_ping);
         let own = [Some(ping), self.connect_deadline()].into_iter().flatten().filter(|_| self.closing.is_none());
