@@ -25,7 +25,7 @@ use crate::{
 };
 use tricast_core::{
     channel::{Channel, Selector},
-    counters::{Limit, Transport},
+    counters::Transport,
     hub::Deliver,
     position::Position,
     reader::CatchUp,
@@ -39,12 +39,10 @@ mod kept;
 mod refusal;
 mod root;
 
-use refusal::Refusal;
-
 /// Bytes of events per write.
 const BUDGET: usize = 64 * 1024;
 
-/// Events of a client that wait while one before them is carried out.
+/// Events of a client that wait while one before them is carried out, and results that it waits for.
 const MAX_WAITING: usize = 64;
 
 /// One client in one namespace.
@@ -181,7 +179,7 @@ impl Socket {
         if std::mem::take(&mut self.is_changed) {
             self.save();
         }
-        while let Some(result) = self.later.poll_next(cx) {
+        while takes_results && let Some(result) = self.later.poll_next(cx) {
             match result {
                 Later::Nothing => {}
                 Later::Alerts(alerts) => push_event(packets, self.namespace, "alerts", &alerts),
@@ -286,8 +284,7 @@ impl Socket {
             if self.waiting.len() < MAX_WAITING {
                 return self.waiting.push_back(event);
             }
-            self.stream.state.shared.counters.limit(Limit::Requests).inc();
-            return self.refuse(event.ack, Refusal::LimitReached, "too many events wait", packets);
+            return self.refuse_waiting(event.ack, packets);
         }
         self.is_changed = true;
         match self.namespace {

@@ -11,7 +11,7 @@ use super::{
         output::{Packets, push_event},
         rooms::Entity,
     },
-    ClientEvent, Later, Socket,
+    ClientEvent, Later, MAX_WAITING, Socket,
     arguments::{ID_RULE, id_of, interval_of},
     refusal::Refusal,
 };
@@ -44,6 +44,9 @@ impl Socket {
                 };
                 if !self.rooms.entities.contains_key(&channel) && self.is_full() {
                     return self.refuse_full(ack, packets);
+                }
+                if self.later.len() >= MAX_WAITING {
+                    return self.refuse_waiting(ack, packets);
                 }
                 self.leave_entity(&channel);
                 self.rooms.join_entity(channel.clone(), id.clone(), kind.clone());

@@ -65,6 +65,12 @@ impl Socket {
         self.refuse(event.ack, Refusal::BadEvent, message, packets);
     }
 
+    /// Refuses an event because too many before it wait for a result.
+    pub(super) fn refuse_waiting(&mut self, ack: Option<u64>, packets: &mut Packets) {
+        self.stream.state.shared.counters.limit(Limit::Requests).inc();
+        self.refuse(ack, Refusal::LimitReached, "too many events wait", packets);
+    }
+
     pub(super) fn may(&self, permission: Permission) -> bool {
         self.stream.caller().is_some_and(|caller| caller.identity.may(permission))
     }
