@@ -197,6 +197,33 @@ async fn bad_messages_of_a_connection() {
 }
 
 #[tokio::test]
+async fn events_that_wait_for_the_result_of_one_before_them() {
+    const WAITING: usize = 64;
+    let app = spawn_app_with_tokens(|_| {});
+    let mut client = Client::polling(&app).await;
+    let ada = token("ada", "acme", &["read:metrics"]);
+    client.join("/tricast", json!({"token": ada})).await;
+    // In one payload, so that the token is not verified before the last one has arrived.
+    let mut events = vec![format!("42/tricast,{}", json!(["refresh_token", {"token": ada}]))];
+    events.extend((1..100).map(|n| format!("42/tricast,{n}[\"ping\"]")));
+    client.send(&events.join("\u{1e}")).await;
+    let (mut done, mut refused) = (0, 0);
+    for _ in 1..100 {
+        let ack = client.next_of("43/tricast,").await;
+        match ack.contains(r#""code":"RATE_LIMITED""#) {
+            true => refused += 1,
+            false => {
+                assert!(ack.contains(r#""status":"ok""#), "{ack}");
+                done += 1;
+            }
+        }
+    }
+    assert_eq!((done, refused), (WAITING, 99 - WAITING));
+    let admin = app.with(token("root", "default", &["admin"]));
+    assert_eq!(admin.limit("max_requests").await as usize, refused);
+}
+
+#[tokio::test]
 async fn requests_in_flight() {
     let app = spawn_app_with(|config| config.limits.max_requests = 1);
     let mut client = Client::polling(&app).await;

@@ -15,7 +15,7 @@ impl Socket {
         let mut fields = match arguments.drain(..).next() {
             Some(Value::Object(fields)) => fields,
             None => Map::new(),
-            Some(_) => return self.reject(ack, "the argument has to be one object", packets),
+            Some(_) => return self.reject(ack, Code::InvalidMessage, "the argument has to be one object", packets),
         };
         if !matches!(
             name.as_str(),
@@ -23,7 +23,8 @@ impl Socket {
         ) {
             let shown: String = name.chars().take(40).collect();
             let known = "subscribe, unsubscribe, pause, resume, request, refresh_token and ping";
-            return self.reject(ack, format!("there is no event {shown:?}; there are {known}"), packets);
+            let message = format!("there is no event {shown:?}; there are {known}");
+            return self.reject(ack, Code::InvalidMessage, message, packets);
         }
         fields.insert("type".into(), name.into());
         if ack.is_some() {
@@ -57,9 +58,10 @@ impl Socket {
         }
     }
 
-    fn reject(&mut self, ack: Option<u64>, message: impl Into<String>, packets: &mut Packets) {
+    /// Rejects an event as a WebSocket rejects a message.
+    pub(super) fn reject(&mut self, ack: Option<u64>, code: Code, message: impl Into<String>, packets: &mut Packets) {
         let Self { end, bad_messages, .. } = self;
-        let rejection = command::Rejection::new(ack.map(ack_request), Code::InvalidMessage, message);
+        let rejection = command::Rejection::new(ack.map(ack_request), code, message);
         CommandReplies { packets, end, bad_messages }.reject(rejection);
     }
 }

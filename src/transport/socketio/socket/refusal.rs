@@ -3,11 +3,14 @@
 use serde_json::{Value, json};
 
 use super::{
-    super::output::{Packets, push_ack, push_event},
+    super::{
+        namespace::Namespace,
+        output::{Packets, push_ack, push_event},
+    },
     ClientEvent, Socket,
 };
 use tricast_auth::Permission;
-use tricast_core::counters::Limit;
+use tricast_core::{counters::Limit, protocol::error::Code};
 
 /// Error codes of the documented namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +71,11 @@ impl Socket {
     /// Refuses an event because too many before it wait for a result.
     pub(super) fn refuse_waiting(&mut self, ack: Option<u64>, packets: &mut Packets) {
         self.stream.state.shared.counters.limit(Limit::Requests).inc();
-        self.refuse(ack, Refusal::LimitReached, "too many events wait", packets);
+        let message = "too many events wait";
+        match self.namespace {
+            Namespace::Tricast => self.reject(ack, Code::RateLimited, message, packets),
+            _ => self.refuse(ack, Refusal::LimitReached, message, packets),
+        }
     }
 
     pub(super) fn may(&self, permission: Permission) -> bool {
