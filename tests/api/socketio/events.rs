@@ -241,6 +241,7 @@ async fn each_refusal_has_its_code() {
         ("/", json!(["dance"]), "ANALYTICS_1102"),
         ("/dashboard", json!(["subscribe", {"entityId": "a"}]), "ANALYTICS_1100"),
         ("/dashboard", json!(["subscribe", {"entityId": "a b", "entityType": "shop"}]), "ANALYTICS_1100"),
+        ("/dashboard", json!(["subscribe", {"entityId": "a", "entityType": "shop.b"}]), "ANALYTICS_1100"),
         ("/dashboard", json!(["unsubscribe", {"entityId": "a"}]), "ANALYTICS_1100"),
         ("/dashboard", json!(["dance"]), "ANALYTICS_1102"),
         ("/analytics/dashboard", json!(["subscribe", {}]), "ANALYTICS_1100"),

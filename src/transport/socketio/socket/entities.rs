@@ -31,8 +31,10 @@ impl Socket {
                 if !self.may(Permission::ReadMetrics) {
                     return self.refuse(ack, Refusal::PermissionDenied, "this needs read:metrics", packets);
                 }
-                let (Some(id), Some(kind)) = (text("entityId"), text("entityType")) else {
-                    let message = format!("write {{entityId, entityType}}: {ID_RULE}");
+                // With a dot in the type, two entities could have the same channel.
+                let kind = text("entityType").filter(|kind| !kind.contains('.'));
+                let (Some(id), Some(kind)) = (text("entityId"), kind) else {
+                    let message = format!("write {{entityId, entityType}}: {ID_RULE}; a type has no '.'");
                     return self.refuse(ack, Refusal::InvalidEntity, message, packets);
                 };
                 let interval = match interval_of(argument) {
