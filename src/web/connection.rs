@@ -59,6 +59,8 @@ pub struct Connection {
     last: Cell<bool>,
     /// A request is being answered, so the client has no deadline.
     answering: Cell<bool>,
+    /// The next request may wait for its turn among those of its kind.
+    patient: Cell<bool>,
     /// The head of a request has started and is not complete.
     within_head: Cell<bool>,
     /// Deadline of the client.
@@ -89,6 +91,7 @@ impl Connection {
             next: RefCell::new(None),
             last: Cell::new(false),
             answering: Cell::new(false),
+            patient: Cell::new(false),
             within_head: Cell::new(false),
             deadline: Cell::new(Instant::now() + config.header_timeout),
             overdue: Cell::new(false),
@@ -128,6 +131,11 @@ impl Connection {
     /// Returns whether the last response closes the connection.
     pub(super) fn is_closing(&self) -> bool {
         self.last.get()
+    }
+
+    /// Returns whether the next request may wait for its turn.
+    pub(super) fn is_patient(&self) -> bool {
+        self.patient.get()
     }
 
     /// Returns the longest time for the head of a request.
@@ -210,7 +218,16 @@ impl Answering {
         connection.asked.set(true);
         connection.unparsed.set(0);
         connection.answering.set(true);
+        connection.patient.set(false);
         Some(Self(Rc::clone(connection)))
+    }
+}
+
+/// Lets the next request on the connection of `request` wait for its turn ([`super::turn`]): it is expected to be one of
+/// many that arrive at the same time.
+pub fn be_patient(request: &HttpRequest) {
+    if let Some(connection) = request.conn_data::<Rc<Connection>>() {
+        connection.patient.set(true);
     }
 }
 

@@ -31,6 +31,7 @@ pub mod socket;
 pub mod state;
 pub mod telemetry;
 mod timer;
+pub mod turn;
 pub mod typed_query;
 pub mod upgrade;
 pub mod versioned;

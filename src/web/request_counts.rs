@@ -48,9 +48,10 @@ impl RequestCounts {
 impl WorkerRequestCounts {
     /// Counts one response by the pattern of its route, which bounds the number of keys; paths would not.
     pub fn count(&self, request: &HttpRequest, status: StatusCode) {
-        // Looking up the pattern walks the routes; the path of polls is its own pattern.
+        // Looking up the pattern walks the routes; the paths of polls are their own patterns.
         let route = match request.path() {
             "/api/metrics" => Cow::Borrowed("/api/metrics"),
+            "/socket.io/" => Cow::Borrowed("/socket.io/"),
             _ => request.match_pattern().map_or(Cow::Borrowed("none"), Cow::Owned),
         };
         let method = match request.method().as_str() {

@@ -21,6 +21,15 @@ pub enum Socket {
 }
 
 impl Socket {
+    /// Returns whether there may be data to read, or the end of it; wakes the task if not.
+    pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // An error is found by the read.
+        match self {
+            Self::Tcp(socket) => socket.poll_read_ready(cx).map(drop),
+            Self::Unix(socket) => socket.poll_read_ready(cx).map(drop),
+        }
+    }
+
     /// Writes as much as the socket accepts at once, without a task to be woken. The runtime's record of the socket, which
     /// says whether it accepts data, is neither read nor changed: it is in memory that the delivery would have to wait for.
     ///

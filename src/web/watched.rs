@@ -26,6 +26,7 @@ use super::{
     problem::Problem,
     socket::Socket,
     timer::Timer,
+    turn::Turn,
     upgrade::Released,
 };
 use tricast_core::{ids::random_u64, pause, protocol::error::Code};
@@ -55,6 +56,8 @@ pub struct Watched {
     counted: Rc<Counted>,
     framing: Framing,
     timer: Timer,
+    /// Turn of a request that may wait.
+    turn: Turn,
     number: u64,
     /// Response in place of actix-http's own one.
     answer: Option<String>,
@@ -75,6 +78,7 @@ impl Watched {
             counted,
             framing: Framing::default(),
             timer: Timer::default(),
+            turn: Turn::default(),
             number,
             answer: None,
             is_withholding: false,
@@ -215,6 +219,13 @@ impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.withholds() {
             self.is_withholding = true;
+            return Poll::Pending;
+        }
+        if self.connection.is_patient()
+            && let Self { io: Some(io), turn, .. } = &mut *self
+            && io.poll_read_ready(cx).is_ready()
+            && turn.poll(cx).is_pending()
+        {
             return Poll::Pending;
         }
         let Some(io) = &mut self.io else {

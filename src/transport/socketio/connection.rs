@@ -198,7 +198,7 @@ impl Connection {
         self.sockets.iter_mut().find_map(|socket| socket.deliver(now, &mut self.packets))
     }
 
-    /// Returns whether [`Connection::next_write`] has something to do after [`Connection::deliver`].
+    /// Returns whether there are packets or due data to write, as after [`Connection::deliver`].
     pub(super) fn is_unfinished(&self) -> bool {
         !self.packets.is_empty() || self.sockets.iter().any(Socket::is_unfinished)
     }

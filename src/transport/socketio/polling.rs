@@ -14,7 +14,7 @@ use super::{
     link::{Framing, Input, Link, LinkError, Ready},
     registry::Registry,
 };
-use crate::web::{body, middleware::Held, problem::Problem, state::State};
+use crate::web::{body, connection::be_patient, middleware::Held, problem::Problem, state::State, turn::Turn};
 use tricast_core::counters::Limit;
 
 /// Least time between two empty polls while a WebSocket is probed.
@@ -33,7 +33,7 @@ pub(super) fn start(mut connection: Connection, registry: web::Data<Registry>) -
     registry.insert(sid, Arc::clone(&link));
     let open = connection.next_write(Instant::now(), Framing::Payload).unwrap_or_default();
     let session =
-        Session { connection, link, registry, next_noop: Instant::now(), linger: None };
+        Session { connection, link, registry, turn: Turn::default(), next_noop: Instant::now(), linger: None };
     actix_web::rt::spawn(session.run());
     payload(open)
 }
@@ -50,6 +50,7 @@ struct Session {
     connection: Connection,
     link: Arc<Link>,
     registry: web::Data<Registry>,
+    turn: Turn,
     /// The next time at which a poll is released while a WebSocket is probed.
     next_noop: Instant,
     /// Until when a closed session waits for its client.
@@ -124,6 +125,10 @@ impl Session {
                         return Poll::Ready(());
                     }
                 };
+                // Many sessions have data at the same time, and the response to each poll is followed by another one.
+                if framing == Framing::Payload && self.connection.is_unfinished() && self.turn.poll(cx).is_pending() {
+                    break;
+                }
                 match self.connection.next_write(now, framing) {
                     Some(bytes) => self.link.write(bytes),
                     None if !self.connection.is_done() => {
@@ -151,6 +156,8 @@ impl Session {
 
 /// Handles a `GET` with a session: returns the next packets, as soon as there are some.
 pub(super) async fn get(request: &HttpRequest, link: &Link) -> Result<HttpResponse, EngineFailure> {
+    // The next ones of all clients arrive when an update was sent to all of them.
+    be_patient(request);
     let started = Instant::now();
     let receiver = link.poll()?;
     let received = receiver.await;
