@@ -37,13 +37,12 @@ const MOST_NAMES = 2;
  * @typedef {Times & {askedAt: number, fields: Map<string, Times>}} Known
  */
 /**
- * `since`: when the source of all shown fields stopped; null if one of them has not stopped. `silent`: when the sources of the
- * others stopped, by field of the tile.
- * @typedef {{text: string, since: number | null, silent: Map<string, number>}} Age
+ * `stopped`: whether the sources of all fields of the tile have stopped. `silent`: when they did, by field of the tile, of those that have.
+ * @typedef {{text: string, stopped: boolean, silent: Map<string, number>}} Age
  */
 
 /** @returns {Age} */
-const fresh = (text = '') => ({ text, since: null, silent: new Map() });
+const fresh = (text = '') => ({ text, stopped: false, silent: new Map() });
 
 export class Freshness {
   #rest;
@@ -111,7 +110,7 @@ export class Freshness {
       if (line.kind !== 'state' || Number.isNaN(durationSeconds(line.idle))) this.#known.set(line.channel, 'own');
       else {
         const fields = Object.entries(line.fields ?? {}).map(([name, field]) => /** @type {[string, Times]} */ ([name, timesOf(field)]));
-        this.#known.set(line.channel, { ...timesOf(line), askedAt: now(), fields: new Map(fields) });
+        this.#known.set(line.channel, knownOf(this.#known.get(line.channel), { ...timesOf(line), askedAt: now(), fields: new Map(fields) }));
       }
     }
     this.#changed();
@@ -138,10 +137,13 @@ export class Freshness {
     }, SOON_MS);
   }
 
-  /** Discards all times, because the clock was set. */
-  reset() {
-    this.#known.clear();
-    void this.refresh();
+  /** @param {number} moved difference to the clock of before, ms */
+  clockSet(moved) {
+    for (const known of this.#known.values()) {
+      if (known === 'own') continue;
+      known.askedAt += moved;
+      for (const times of [known, ...known.fields.values()]) times.writtenAt += moved;
+    }
   }
 
   /**
@@ -150,52 +152,49 @@ export class Freshness {
    * @returns {Age}
    */
   ageOf(tile) {
-    const shown = this.#sources(tile).flatMap(({ field, channel, name }) => {
-      const known = this.#known.get(channel);
-      if (known === undefined) this.#refreshSoon(channel);
-      if (known === undefined || known === 'own') return [];
-      const times = timesAt(known.fields, name) ?? known;
+    const sources = this.#sources(tile);
+    const shown = sources.flatMap(({ fields, source }) => {
+      const known = source === null ? 'own' : this.#known.get(source.channel);
+      if (source !== null && known === undefined) this.#refreshSoon(source.channel);
+      if (source === null || known === undefined || known === 'own') return [];
+      const times = timesAt(known.fields, source.name) ?? known;
       // As of the last response, because unchanged writes are not received in between.
       const silence = known.askedAt - times.writtenAt;
-      return [{ field, writtenAt: times.writtenAt, restored: times.restored, stopped: times.restored || silence > limitOf(tile, times.pace) }];
+      return [{ fields, writtenAt: times.writtenAt, restored: times.restored, stopped: times.restored || silence > limitOf(tile, times.pace) }];
     });
     if (shown.length === 0) return fresh();
-    const silent = shown.filter(({ stopped }) => stopped);
+    const stopped = shown.filter(({ stopped }) => stopped);
     const newest = (/** @type {typeof shown} */ some) => some.reduce((one, other) => (other.writtenAt > one.writtenAt ? other : one));
-    if (silent.length === 0) {
+    if (stopped.length === 0) {
       const idle = now() - newest(shown).writtenAt;
       return fresh(idle > YOUNG_MS ? `${about(idle / 1000)} ago` : '');
     }
-    const { writtenAt, restored } = newest(silent);
+    const { writtenAt, restored } = newest(stopped);
     const age = about((now() - writtenAt) / 1000);
-    if (silent.length === shown.length) {
-      return { text: restored ? `${age} ago, before a restart` : `No data for ${age}`, since: writtenAt, silent: new Map() };
+    const silent = new Map(stopped.flatMap(({ fields, writtenAt: since }) => fields.map((field) => /** @type {[string, number]} */ ([field, since]))));
+    if (stopped.length === sources.length) {
+      return { text: restored ? `${age} ago, before a restart` : `No data for ${age}`, stopped: true, silent };
     }
-    const names = silent.length > MOST_NAMES ? `${silent.length} fields` : silent.map(({ field }) => nameOf(field)).join(', ');
-    return {
-      text: restored ? `${names}: ${age} ago, before a restart` : `${names}: no data for ${age}`,
-      since: null,
-      silent: new Map(silent.map(({ field, writtenAt: since }) => [field, since])),
-    };
+    const names = silent.size > MOST_NAMES ? `${silent.size} fields` : [...silent.keys()].map(nameOf).join(', ');
+    return { text: restored ? `${names}: ${age} ago, before a restart` : `${names}: no data for ${age}`, stopped: false, silent };
   }
 
   /**
-   * Returns the fields that a tile shows, each with the channel behind it and its name there.
+   * Returns the fields that a tile shows, each with the channel behind it and its name there, null if the server itself writes it.
+   * Fields with the times of their channel stand together; of a table of all fields, none is named then.
    * @param {Tile} tile
-   * @returns {{field: string, channel: string, name: string}[]}
+   * @returns {{fields: string[], source: {channel: string, name: string} | null}[]}
    */
   #sources(tile) {
-    const { channel, field, fields } = tile;
+    const { channel, field } = tile;
     if (!showsValues(tile) || channel === undefined) return [];
     const known = this.#known.get(channel);
-    // All fields have the times of the channel.
-    if (channel !== 'metrics' && (known === undefined || known === 'own' || known.fields.size === 0)) return [{ field: '', channel, name: '' }];
-    const named = fields ?? (field === undefined ? fieldsOf(this.#values.get(channel)) : [field]);
+    const named = tile.fields ?? (field === undefined ? [] : [field]);
+    const alike = channel !== 'metrics' && (known === undefined || known === 'own' || known.fields.size === 0);
+    const fields = named.length > 0 || alike ? named : fieldsOf(this.#values.get(channel));
     // Before the first value of a table of all fields, the channel stands for them.
-    return (named.length === 0 ? [''] : named).flatMap((field) => {
-      const source = sourceOf(channel, field);
-      return source === null ? [] : [{ field, ...source }];
-    });
+    if (alike || (fields.length === 0 && channel !== 'metrics')) return [{ fields, source: { channel, name: '' } }];
+    return fields.map((field) => ({ fields: [field], source: sourceOf(channel, field) }));
   }
 }
 
@@ -243,6 +242,22 @@ function timesAt(fields, name) {
  */
 function timesOf({ idle, pace, restored = false }) {
   return { writtenAt: now() - durationSeconds(idle) * 1000, pace: pace === null ? null : durationSeconds(pace) * 1000, restored };
+}
+
+/**
+ * Returns what is known of a channel after a response. Of a restored value, the server knows only when it last changed. The page
+ * keeps the times of the last writes of its fields if it received them shortly before.
+ * @param {Known | 'own' | undefined} before
+ * @param {Known} response
+ * @returns {Known}
+ */
+function knownOf(before, response) {
+  if (before === undefined || before === 'own') return response;
+  const known = (/** @type {Times} */ old, /** @type {Times} */ { writtenAt, pace, restored }) =>
+    ({ writtenAt: restored && before.askedAt + WHOLE_ASK_MS >= writtenAt ? old.writtenAt : writtenAt, pace, restored });
+  const names = [...(response.restored ? before : response).fields.keys()];
+  const fields = names.map((name) => /** @type {[string, Times]} */ ([name, known(before.fields.get(name) ?? before, response.fields.get(name) ?? response)]));
+  return { ...response, ...known(before, response), fields: new Map(fields) };
 }
 
 /**

@@ -158,12 +158,12 @@ range.onChange(() => {
   linesDrawnAt = 0;
   scheduler.requestNow();
 });
-onClockSet(async () => {
+onClockSet(async (moved) => {
+  freshness.clockSet(moved);
   // Times before and after can't be compared: any response measures the difference to the server's clock again.
   await rest.request('api/me').catch(() => null);
   if (range.paused) range.pause(null); // the pause refers to the old clock
   for (const card of grid.cards) card.rangeChanged(true);
-  freshness.reset();
   scheduler.requestNow();
 });
 const repaint = () => {

@@ -10,13 +10,13 @@ const SET_MS = 2_000;
 const NOISE_MS = 50;
 
 let base = Date.now() - performance.now();
-/** @type {Set<() => void>} */
+/** @type {Set<(moved: number) => void>} */
 const watchers = new Set();
 
 /** Returns wall-clock time in whole ms; never steps back between two calls of {@link checkClock}. */
 export const now = () => Math.round(base + performance.now());
 
-/** @param {() => void} watch called when the computer's clock was set: times before and after can't be compared */
+/** @param {(moved: number) => void} watch called when the computer's clock was set, with the difference in ms: times before and after can't be compared */
 export const onClockSet = (watch) => watchers.add(watch);
 
 /** Compares with the computer's clock; call it regularly. */
@@ -24,5 +24,5 @@ export function checkClock() {
   const moved = Date.now() - now();
   if (Math.abs(moved) < NOISE_MS) return;
   base += moved;
-  if (Math.abs(moved) >= SET_MS) watchers.forEach((watch) => watch());
+  if (Math.abs(moved) >= SET_MS) watchers.forEach((watch) => watch(moved));
 }

@@ -360,6 +360,66 @@ describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => 
     assert.deepEqual(page.problems, []);
   });
 
+  /** Returns the newest row of chart A: its time of the day in seconds, and the text of its value. */
+  async function newestOfChartA(page) {
+    const plot = tile(page, 'A').getByRole('application');
+    await plot.blur();
+    await plot.focus();
+    const row = page.locator(`#${await plot.getAttribute('aria-details')} tbody tr`).first();
+    const [time, value] = await row.locator('th, td').allTextContents();
+    const [hours, minutes, seconds] = time.split(':').map(Number);
+    return { time: (hours * 60 + minutes) * 60 + seconds, value };
+  }
+
+  test('the line of a stopped source ends while another source writes other fields, and after the clock was set', async (t) => {
+    const server = await startServer(t);
+    const push = (data) => server.push({ channel: 'metrics.shop', merge: true, data });
+    await push({ a: 5, b: 0 });
+    const options = { noDataAfter: '1s' };
+    const tiles = [
+      { type: 'chart', title: 'A', channel: 'metrics.shop', field: 'a', options },
+      { type: 'number', title: 'B', channel: 'metrics.shop', field: 'b' },
+    ];
+    await server.send('PUT', 'api/dashboards/default', { name: 'Shop', tiles });
+    const page = await openPage(t);
+    await page.addInitScript(() => {
+      const { now } = Date;
+      globalThis.shift = 0;
+      Date.now = () => now() + globalThis.shift;
+    });
+    await page.goto(server.url);
+    await waitForBadge(page, 'live');
+    let b = 0;
+    const writeB = async () => {
+      await push({ b: (b += 1) });
+      await waitForNumber(page, 'B', RegExp(`^${b}$`));
+    };
+    /** Returns the newest row after another write of field b, for which the chart is drawn again. */
+    const newestAfterWrite = async () => {
+      await writeB();
+      for (const name of ['Pause', 'Resume']) await button(page, name).click();
+      return newestOfChartA(page);
+    };
+    await until(async () => {
+      await writeB();
+      return (await tile(page, 'A').getAttribute('data-silent')) === 'true';
+    }, 'the end of field a');
+    const end = await newestAfterWrite();
+    assert.equal(end.value, '—');
+    for (const shift of [-20 * 60, 60 * 60]) {
+      await page.evaluate((shift) => (globalThis.shift = shift * 1_000), shift);
+      let newest;
+      await until(async () => {
+        await writeB();
+        newest = await newestOfChartA(page);
+        const day = 24 * 60 * 60;
+        return (newest.time - end.time - shift + 60 + 2 * day) % day < 120;
+      }, 'the end of the line in the new clock', () => JSON.stringify({ end, newest }));
+      assert.equal((await newestAfterWrite()).value, '—');
+    }
+    assert.deepEqual(page.problems, []);
+  });
+
   test('pushed markup is shown as text', async (t) => {
     const server = await startServer(t);
     const markup = '<img src=x onerror="document.title=1">';

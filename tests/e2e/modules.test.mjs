@@ -5,14 +5,21 @@ import { describe, test } from 'node:test';
 import { useBrowser } from './browser.mjs';
 import { TOGETHER, startServer } from './helpers.mjs';
 
-describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
+describe('modules', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
   const openPage = useBrowser();
+  const pages = new WeakMap();
 
-  /** Runs `work` with the exports of a module in a page and returns its result, which has to be JSON or NaN. */
-  async function runInModule(t, path, work, argument) {
+  async function openDocs(t) {
     const server = await startServer(t);
     const page = await openPage(t);
     await page.goto(`${server.url}docs`);
+    return { server, page };
+  }
+
+  /** Runs `work` with the exports of a module in the page of the test and returns its result, which has to be JSON or NaN. */
+  async function runInModule(t, path, work, argument) {
+    if (!pages.has(t)) pages.set(t, openDocs(t));
+    const { server, page } = await pages.get(t);
     const url = `${server.url}static/js/${path}`;
     return page.evaluate(`import(${JSON.stringify(url)}).then((module) => (${work})(module, ${JSON.stringify(argument ?? null)}))`);
   }
@@ -29,20 +36,79 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     assert.equal(length, 5);
   });
 
-  test('a ring ends the line of one field and keeps those of the others', async (t) => {
-    const rows = await runInModule(t, 'charts/ring.js', ({ Ring }) => {
+  test('a ring ends the line of one field at a given time and keeps those of the others', async (t) => {
+    const [held, between, after] = await runInModule(t, 'charts/ring.js', ({ Ring }) => {
+      const rowsOf = ({ times, values: [a, b] }) => [...times].map((time, i) => [time, a[i], b[i]]);
       const ring = new Ring(2, 100, 500);
       for (const time of [1_000, 2_000, 3_000]) ring.push(time, [time, 7]);
-      ring.blank(1, 1_500);
+      ring.endField(1, 1_500);
+      ring.endField(1, 1_500); // has no effect after the first end
       ring.push(4_000, [4_000, NaN]);
-      const held = [...ring.view(5_000).values.map((list) => list[4])];
+      const held = rowsOf(ring.view(5_000)).at(-1);
       ring.push(5_000, [5_000, 8]);
-      const { times, values } = ring.view(null);
-      return [held, [...times].map((time, i) => [time, values[0][i], values[1][i]])];
+      const between = rowsOf(ring.view(null));
+      ring.endField(0, 8_000);
+      ring.endField(1, 9_000);
+      return [held, between, rowsOf(ring.view(20_000)).slice(-4)];
     });
-    const expected = [[1_000, 7], [2_000, NaN], [3_000, NaN], [4_000, NaN], [5_000, 8]];
-    assert.deepEqual(rows, [[4_000, NaN], expected.map(([time, value]) => [time, time, value])]);
+    assert.deepEqual(held, [5_000, 4_000, NaN]);
+    assert.deepEqual(between, [[1_000, 1_000, 7], [1_500, 1_500, 7], [2_000, 2_000, NaN], [3_000, 3_000, NaN], [4_000, 4_000, NaN], [5_000, 5_000, 8]]);
+    assert.deepEqual(after, [[5_000, 5_000, 8], [8_000, 5_000, 8], [9_000, NaN, 8], [9_000, NaN, NaN]]);
   });
+
+  test('a ring stores one row for a gap, however many rows without a value follow', async (t) => {
+    const rows = await runInModule(t, 'charts/ring.js', ({ Ring }) => {
+      const ring = new Ring(1, 10, 0);
+      ring.push(1_000, [7]);
+      for (let time = 2_000; time < 200_000; time += 1_000) ring.push(time, [NaN]);
+      ring.push(200_000, [8]);
+      const { times, values } = ring.view(null);
+      return [...times].map((time, i) => [time, values[0][i]]);
+    });
+    assert.deepEqual(rows, [[1_000, 7], [2_000, NaN], [200_000, 8]]);
+  });
+
+  /**
+   * Runs steps on a track of `fields` whose server has `points` ({field: [[seconds ago, value], ...]}) and was unavailable in
+   * `outage` ([from, to], seconds ago). Returns the rows until now, in seconds ago.
+   */
+  const runTrack = (t, fields, steps, { points = {}, outage = [0, 0] } = {}) =>
+    runInModule(
+      t,
+      'charts/track.js',
+      async ({ Track }, { fields, steps, points, outage }) => {
+        const { now } = await import(new URL('static/js/time.js', document.baseURI));
+        const stopped = performance.now();
+        performance.now = () => stopped;
+        const start = now();
+        const at = (ago) => start - ago * 1_000;
+        const bucket = ([ago, value]) => ({ period: new Date(at(ago)).toISOString(), average: value, last: value });
+        const beats = Array.from({ length: 100 }, (_, i) => [500 - 5 * i, i]).filter(([ago]) => ago > outage[0] || ago <= outage[1]);
+        const request = async (_, { query }) => {
+          const known = query.channel === 'metrics.infrastructure' ? { [query.field[0]]: beats } : points;
+          return { data: { interval: 'raw', fields: Object.fromEntries(Object.entries(known).map(([field, list]) => [field, list.map(bucket)])) } };
+        };
+        let receive;
+        let loaded = () => {};
+        const context = {
+          rest: { request, skew: 0 },
+          range: { length: 300_000 },
+          subscriptions: { subscribe: (_, { onUpdate }) => ((receive = onUpdate), () => {}) },
+          redraw: () => loaded(),
+        };
+        const track = new Track(context, 'metrics.shop', fields, undefined, 100);
+        for (const [step, argument, ago] of steps) {
+          if (step === 'receive') receive({ event: null, data: argument, timestamp: new Date(at(ago)).toISOString() });
+          if (step === 'stop') track.sourceStopped(new Map(Object.entries(argument).map(([field, since]) => [field, at(since)])));
+          if (step === 'restart') track.restart();
+          if (step === 'load') await new Promise((resolve) => (loaded = resolve));
+        }
+        const { times, values } = track.view(start + 1, true);
+        track.close();
+        return [...times].map((time, i) => [Math.round((start - time) / 1_000) || 0, ...values.map((list) => list[i])]);
+      },
+      { fields, steps, points, outage },
+    );
 
   test('a ring has a gap for the time without a connection, and holds unchanged values', async (t) => {
     const rows = await runInModule(t, 'charts/ring.js', ({ Ring }) => {
@@ -119,6 +185,159 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     });
     assert.ok(count >= 48 && count <= 51, `${count}`);
     assert.deepEqual([high, last], [99, 2]);
+  });
+
+  test('the line of a field ends when its source stops, whatever other sources write', async (t) => {
+    const rows = await runTrack(t, ['v'], [
+      ['receive', { v: 5, w: 1 }, 60],
+      ['load'],
+      ['stop', { v: 30 }],
+      ['receive', { v: 5, w: 2 }, 0],
+      ['stop', { v: 31 }],
+      ['receive', { v: 5, w: 3 }, 0],
+    ]);
+    assert.deepEqual(rows, [[60, 5], [30, 5], [30, NaN]]);
+  });
+
+  test('each line of a chart ends when its own source stops, and continues when it writes again', async (t) => {
+    const stops = [['receive', { a: 1, b: 2 }, 60], ['load'], ['stop', { b: 40 }], ['stop', { a: 20, b: 40 }]];
+    const ended = [[60, 1, 2], [40, 1, 2]];
+    assert.deepEqual((await runTrack(t, ['a', 'b'], stops)).filter(([ago]) => ago > 20), ended);
+    const again = await runTrack(t, ['a', 'b'], [...stops, ['receive', { a: 1, b: 3 }, 0], ['stop', { a: 20 }]]);
+    assert.deepEqual(again.filter(([ago]) => ago > 20), ended);
+    assert.deepEqual(again.at(-1), [0, NaN, 3]);
+    assert.ok(again.every(([ago, a]) => (ago >= 20 || Number.isNaN(a))), JSON.stringify(again));
+  });
+
+  test('the line of a stopped source ends at the same time after the clock was set', async (t) => {
+    const hour = 3_600;
+    for (const shift of [-hour, hour]) {
+      const rows = await runTrack(t, ['v'], [
+        ['receive', { v: 5 }, 60],
+        ['load'],
+        ['stop', { v: 30 + shift }], // in the old clock
+        ['restart'],
+        ['stop', { v: 30 }],
+        ['load'],
+      ]);
+      assert.deepEqual(rows, [[60, 5], [30, 5], [30, NaN]]);
+    }
+  });
+
+  test('a value that was old before a restart is not drawn up to the outage, nor after it', async (t) => {
+    const old = { points: { v: [[200, 42]] }, outage: [60, 20] };
+    for (const steps of [[['load'], ['stop', { v: 150 }]], [['stop', { v: 150 }], ['load']]]) {
+      const rows = await runTrack(t, ['v'], [['receive', { v: 42 }, 200], ...steps], old);
+      assert.deepEqual(rows.filter(([, v]) => !Number.isNaN(v)), [[200, 42], [150, 42]]);
+    }
+  });
+
+  test('a number whose source has stopped has no change over the range', async (t) => {
+    const texts = await runInModule(t, 'tiles/number.js', async ({ mountNumber }) => {
+      let receive;
+      let loaded = () => {};
+      const context = {
+        rest: { request: async () => ({ data: { interval: 'raw', fields: {} } }), skew: 0 },
+        range: { length: 60_000, name: '1m', end: (now) => now },
+        subscriptions: { subscribe: (_, { onUpdate }) => ((receive = onUpdate), () => {}) },
+        currency: () => '',
+        redraw: () => loaded(),
+      };
+      const body = document.createElement('div');
+      const view = mountNumber({ type: 'number', channel: 'metrics.shop', field: 'v' }, body, context);
+      const text = () => {
+        view.draw({ now: Date.now(), live: true, lines: true, calm: false, palette: {} });
+        return body.querySelector('.number-trend').textContent;
+      };
+      receive({ event: null, data: { v: 5, w: 1 }, timestamp: new Date(Date.now() - 90_000).toISOString() });
+      await new Promise((resolve) => (loaded = resolve));
+      const texts = [text()];
+      view.sourceStopped(new Map([['v', Date.now() - 30_000]]));
+      texts.push(text());
+      view.sourceStopped(new Map());
+      receive({ event: null, data: { v: null, w: 2 }, timestamp: new Date().toISOString() });
+      texts.push(text());
+      view.close();
+      return texts;
+    });
+    assert.deepEqual(texts, ['→ steady over 1m', '', '']);
+  });
+
+  /** Returns the ages of a tile after each of the responses of `GET api/channels`, which arrive `minutes` after the one before. */
+  const agesOf = (t, tile, responses, minutes = 0) =>
+    runInModule(
+      t,
+      'freshness.js',
+      async ({ Freshness }, { tile, responses, minutes }) => {
+        const { now } = await import(new URL('static/js/time.js', document.baseURI));
+        let time = performance.now();
+        performance.now = () => time;
+        const request = async () => ({ data: { channels: responses.shift() } });
+        const freshness = new Freshness({ request, skew: 0 }, () => [tile], () => {});
+        const ages = [];
+        for (let count = responses.length; count > 0; count -= 1) {
+          await freshness.refresh();
+          const { text, stopped, silent } = freshness.ageOf(tile);
+          ages.push([text, stopped, [...silent].map(([field, since]) => [field, (now() - since) / 1_000])]);
+          time += minutes * 60_000 + 31_000; // each channel is queried again by then
+        }
+        return ages;
+      },
+      { tile, responses, minutes },
+    );
+  const shop = (idle, more) => ({ channel: 'metrics.shop', kind: 'state', idle: `PT${idle}S`, pace: 'PT1S', ...more });
+
+  test('the age of a tile names the fields whose sources have stopped, and since when', async (t) => {
+    const fields = { a: { idle: 'PT50S', pace: 'PT1S' }, b: { idle: 'PT90S', pace: 'PT1S' } };
+    const response = [[shop(1, { fields })]];
+    const chart = { type: 'chart', channel: 'metrics.shop' };
+    assert.deepEqual(await agesOf(t, { ...chart, fields: ['a', 'b'] }, response), [['No data for 50 s', true, [['a', 50], ['b', 90]]]]);
+    assert.deepEqual(await agesOf(t, { ...chart, fields: ['a', 'c'] }, response), [['A: no data for 50 s', false, [['a', 50]]]]);
+    assert.deepEqual(await agesOf(t, { ...chart, fields: ['c', 'd'] }, response), [['', false, []]]);
+    assert.deepEqual(await agesOf(t, { ...chart, fields: ['c', 'd'] }, [[shop(70)]]), [['No data for 1 m', true, [['c', 70], ['d', 70]]]]);
+    // The server itself writes the other field.
+    const snapshot = { type: 'chart', channel: 'metrics', fields: ['custom.shop.a', 'business.ordersToday'] };
+    assert.deepEqual(await agesOf(t, snapshot, response), [['Custom shop a: no data for 50 s', false, [['custom.shop.a', 50]]]]);
+  });
+
+  test('ages do not change when the clock is set', async (t) => {
+    const ages = await runInModule(
+      t,
+      'freshness.js',
+      async ({ Freshness }, line) => {
+        let time = performance.now();
+        performance.now = () => time;
+        const tile = { type: 'chart', channel: 'metrics.shop', fields: ['a', 'b'] };
+        const freshness = new Freshness({ request: async () => ({ data: { channels: [line] } }), skew: 0 }, () => [tile], () => {});
+        await freshness.refresh();
+        const ages = [freshness.ageOf(tile).text];
+        for (const moved of [-3_600_000, 86_400_000]) {
+          time += moved;
+          freshness.clockSet(moved);
+          ages.push(freshness.ageOf(tile).text);
+        }
+        return ages;
+      },
+      shop(90, { fields: { b: { idle: 'PT300S', pace: 'PT1S' } } }),
+    );
+    assert.deepEqual(ages, Array(3).fill('No data for 1 m'));
+  });
+
+  test('after a restart of the server the page keeps the time of the last write that it knows', async (t) => {
+    const tile = { type: 'chart', channel: 'metrics.shop', fields: ['a', 'b'] };
+    const before = shop(1, { fields: { b: { idle: 'PT300S', pace: 'PT1S' } } });
+    const after = shop(20, { pace: null, restored: true });
+    const later = shop(1, { pace: null, fields: { b: { idle: 'PT51S', pace: null, restored: true } } });
+    assert.deepEqual(await agesOf(t, tile, [[before], [after], [later]]), [
+      ['B: no data for 5 m', false, [['b', 300]]],
+      ['32 s ago, before a restart', true, [['a', 32], ['b', 331]]],
+      ['B: 6 m ago, before a restart', false, [['b', 362]]],
+    ]);
+    // The last response is too old: other writes may have followed.
+    assert.deepEqual(await agesOf(t, tile, [[before], [after]], 10), [
+      ['B: no data for 5 m', false, [['b', 300]]],
+      ['20 s ago, before a restart', true, [['a', 20], ['b', 20]]],
+    ]);
   });
 
   test('a minute is drawn by its average, in its middle, with its lowest and highest value', async (t) => {

@@ -74,10 +74,10 @@ export class Card {
    * @param {string} age of the values; empty while they are confirmed
    */
   draw(view, age) {
-    const { text, since, silent } = age === '' ? this.#context.age(this.tile) : { text: age, since: null, silent: new Map() };
+    const { text, stopped, silent } = age === '' ? this.#context.age(this.tile) : { text: age, stopped: false, silent: new Map() };
     setText(this.#corner, text);
-    this.element.dataset.silent = since !== null ? 'true' : silent.size > 0 ? 'partly' : 'false';
-    if (age === '') this.#view?.sourceStopped?.(since, silent);
+    this.element.dataset.silent = stopped ? 'true' : silent.size > 0 ? 'partly' : 'false';
+    if (age === '') this.#view?.sourceStopped?.(silent);
     this.#guard(() => this.#view?.draw(view));
   }
 

@@ -84,7 +84,8 @@ export class Ring {
     const last = this.#end - 1;
     time = Math.max(time, this.#times[last], this.#heardAt || 0);
     if (this.#isGap(last)) {
-      this.#begin(time, row);
+      // A gap needs one row, however long it is.
+      if (!row.every(Number.isNaN)) this.#begin(time, row);
     } else if (time - this.#times[last] < this.spacing && this.length > 1 && !this.#isGap(last - 1)) {
       // Keeps the time of the first value, or a fast channel would never get a second row.
       this.#merge(last, row);
@@ -110,15 +111,21 @@ export class Ring {
   }
 
   /**
-   * Removes the values of one field after `time`: nothing is known of it after that.
+   * Ends the line of one field at `time`: its value held until then, and nothing is known of it after that.
    * @param {number} field
    * @param {number} time ms
    */
-  blank(field, time) {
-    for (let at = this.#end - 1; at >= this.#start && this.#times[at] > time; at -= 1) {
+  endField(field, time) {
+    if (this.length === 0) return;
+    let at = this.#end;
+    while (at > this.#start && this.#times[at - 1] > time) at -= 1;
+    const held = at === this.#end ? this.#last[field] : at > this.#start ? this.#values[field][at - 1] : NaN;
+    if (!Number.isNaN(held) && this.#times[at - 1] < time) at = this.#split(at, field, time);
+    for (; at < this.#end; at += 1) {
       for (const lists of [this.#values, this.#lows, this.#highs]) lists[field][at] = NaN;
     }
-    if (this.#last.length > 0) this.#last[field] = NaN;
+    this.#last[field] = NaN;
+    if (this.#last.every(Number.isNaN) && !this.#isGap(this.#end - 1)) this.#append(this.newest, this.#last);
   }
 
   /**
@@ -212,6 +219,30 @@ export class Ring {
   /** @param {number} index */
   #isGap(index) {
     return this.#values.every((values) => Number.isNaN(values[index]));
+  }
+
+  /**
+   * Inserts a row at `time`, between the rows before and from `at`, in which `field` still has its earlier value. The lines of
+   * the other fields do not change.
+   * @param {number} at index of a row, or the end
+   * @param {number} field
+   * @param {number} time ms
+   * @returns {number} index of the row after the new one
+   */
+  #split(at, field, time) {
+    const after = this.#end - at;
+    this.#append(time, this.#last);
+    if (after === 0) return this.#end;
+    const place = this.#end - 1 - after;
+    const [before, next] = [place - 1, place + 1];
+    for (const list of this.#lists()) list.copyWithin(next, place, this.#end - 1);
+    const part = (time - this.#times[before]) / (this.#times[next] - this.#times[before]);
+    this.#times[place] = time;
+    for (const lists of [this.#values, this.#lows, this.#highs]) {
+      lists.forEach((list) => (list[place] = list[before] + part * (list[next] - list[before])));
+      lists[field][place] = lists[field][before];
+    }
+    return next;
   }
 
   /**

@@ -22,9 +22,7 @@ export class Track {
   #holding = 0;
   /** Time of the last change of the value, by the server's clock. */
   #changedAt = NaN;
-  /** Time at which the source stopped; null if it has not. @type {number | null} */
-  #silentSince = null;
-  /** The same of each field, while that of another one has not stopped. @type {(number | null)[]} */
+  /** Time at which the source of each field stopped; null if it has not. @type {(number | null)[]} */
   #silent;
   /** Newest value of the channel; null before the first. @type {any} */
   data = null;
@@ -51,6 +49,11 @@ export class Track {
     this.#beginning = setTimeout(() => this.#load(), FIRST_VALUE_MS);
   }
 
+  /** Whether the sources of all fields have stopped. */
+  get isSilent() {
+    return this.#silent.every((since) => since !== null);
+  }
+
   /** Returns the newest values; NaN for none. */
   row() {
     return this.#fields.map((field, index) => this.#kinds[index].number(valueAt(this.data, field)));
@@ -61,7 +64,7 @@ export class Track {
    * @param {boolean} live whether the newest values hold until then
    */
   view(to, live) {
-    return this.#ring.view(live && this.#silentSince === null ? to : null);
+    return this.#ring.view(live && !this.isSilent ? to : null);
   }
 
   /** @param {number} time at which the connection was lost */
@@ -77,33 +80,21 @@ export class Track {
     void this.#load(time);
   }
 
-  /**
-   * @param {number | null} since when the source of all fields stopped; null if it has not
-   * @param {Map<string, number>} silent when those of single fields stopped
-   */
-  sourceStopped(since, silent) {
-    if (since === null) this.#fieldsStopped(silent);
-    if ((since === null) === (this.#silentSince === null)) return;
-    const stopped = since !== null;
-    this.#silentSince = since;
-    if (stopped) this.#ring.end(since);
-    else if (this.data !== null) this.#remember(now());
-    this.changed = true;
-  }
-
-  /** @param {Map<string, number>} silent */
-  #fieldsStopped(silent) {
+  /** @param {Map<string, number>} silent when the sources of fields stopped; the others have not */
+  sourceStopped(silent) {
     const before = this.#silent;
-    this.#silent = this.#fields.map((field) => silent.get(field) ?? null);
-    if (this.#silent.every((since, index) => (since === null) === (before[index] === null))) return;
-    this.#blankSilent();
+    // Ages have whole seconds, so the time of a stop is kept.
+    this.#silent = this.#fields.map((field, index) => (silent.has(field) ? (before[index] ?? silent.get(field) ?? null) : null));
+    const changed = (/** @type {number} */ index) => (before[index] === null) !== (this.#silent[index] === null);
+    if (!this.#fields.some((_, index) => changed(index))) return;
+    this.#endSilent();
     // The line of a field that is written again continues.
-    if (this.data !== null && this.#silentSince === null) this.#remember(now());
+    if (this.data !== null && !this.isSilent) this.#remember(now());
     this.changed = true;
   }
 
-  #blankSilent() {
-    this.#silent.forEach((since, index) => since !== null && this.#ring.blank(index, since));
+  #endSilent() {
+    this.#silent.forEach((since, index) => since !== null && this.#ring.endField(index, since));
   }
 
   /** @param {boolean} length whether the length of the time range has changed, too */
@@ -117,7 +108,7 @@ export class Track {
     return {
       disconnected: (/** @type {number} */ time) => this.disconnected(time),
       reconnected: (/** @type {number} */ time) => this.reconnected(time),
-      sourceStopped: (/** @type {number | null} */ since, /** @type {Map<string, number>} */ silent) => this.sourceStopped(since, silent),
+      sourceStopped: (/** @type {Map<string, number>} */ silent) => this.sourceStopped(silent),
       rangeChanged: (/** @type {boolean} */ length) => this.rangeChanged(length),
     };
   }
@@ -127,6 +118,8 @@ export class Track {
     const { range } = this.#context;
     this.#ring.spacing = range.length / this.#capacity;
     this.#ring.clear();
+    // The times may be those of another clock. Each drawing sets them first.
+    this.#silent = this.#fields.map(() => null);
     if (this.data !== null) this.#begin();
     void this.#load();
   }
@@ -145,24 +138,26 @@ export class Track {
     this.data = data;
     this.#changedAt = Date.parse(timestamp ?? '');
     clearTimeout(this.#holding);
-    if (first) {
-      this.#begin();
-      void this.#load(this.#ring.newest);
-    } else this.#remember(now());
+    if (first) void this.#load(this.#begin());
+    else this.#remember(now());
     this.#context.redraw();
   }
 
   /** @param {number} time */
   #remember(time) {
+    // A value of the channel does not tell which of its fields were written.
     this.#ring.push(time, this.row().map((value, index) => (this.#silent[index] === null ? value : NaN)));
   }
 
-  /** Starts the line at the last change of the first value. */
+  /** Starts the line at the last change of the first value. Returns that time. */
   #begin() {
     const { range, rest } = this.#context;
     const time = now();
     const changed = this.#changedAt - rest.skew;
-    this.#remember(Number.isNaN(changed) ? time : Math.min(time, Math.max(changed, time - range.length)));
+    const start = Number.isNaN(changed) ? time : Math.min(time, Math.max(changed, time - range.length));
+    this.#ring.push(start, this.row());
+    this.#endSilent();
+    return start;
   }
 
   /** @param {number} [since] rows before this are replaced by history, if there is any */
@@ -175,8 +170,7 @@ export class Track {
     // A value did not hold while the server was unavailable.
     if (!Number.isNaN(past.outageEnd)) this.#ring.beginAt(past.outageEnd);
     this.#ring.precede(past);
-    if (this.#silentSince !== null) this.#ring.end(this.#silentSince);
-    this.#blankSilent();
+    this.#endSilent();
     this.changed = true;
     this.#context.redraw();
   }

@@ -139,9 +139,9 @@ export function mountChart(tile, body, context) {
       setText(note, track.data === null && drawn.times.length === 0 ? NO_DATA : '');
     },
     ...track.handlers,
-    sourceStopped: (since, silent) => {
+    sourceStopped: (silent) => {
       fields.forEach((field, index) => (items[index].dataset.silent = String(silent.has(field))));
-      track.sourceStopped(since, silent);
+      track.sourceStopped(silent);
     },
     rangeChanged: (length) => {
       frozen = false;

@@ -50,8 +50,7 @@
  * @property {(frame: FrameState) => void} draw
  * @property {(time: number) => void} [disconnected] connection lost or silent since `time`: lines break there
  * @property {(now: number) => void} [reconnected] connection restored: unchanged values hold from here on
- * @property {(since: number | null, silent: Map<string, number>) => void} [sourceStopped] when the source stopped; null if it has
- *   not; then `silent` has the fields whose source has, and since when
+ * @property {(silent: Map<string, number>) => void} [sourceStopped] the fields whose sources have stopped, and since when
  * @property {(length: boolean) => void} [rangeChanged] the time range changed; `length`: its length, too
  * @property {(on: boolean) => void} [printing] the page switched to or from the size of paper
  * @property {() => void} close ends every subscription

@@ -98,7 +98,7 @@ export function mountFields(tile, body, context) {
       note.hidden = data !== null;
       table.hidden = !note.hidden;
     },
-    sourceStopped: (_, silent) => {
+    sourceStopped: (silent) => {
       for (const [field, { row }] of shown) row.dataset.silent = String(silent.has(field));
     },
     close: () => {

@@ -47,7 +47,8 @@ export function mountNumber(tile, body, context) {
       drawSparkline(canvas, view, { from: Math.max(from, Math.min(view.times[0] ?? from, to - range.length / 10)), to, live, palette });
       const comparison = own !== undefined && own.field === field ? ownTrend(valueAt(data, own.trend), own.than) : '';
       const format = (/** @type {number} */ number) => kind.drawn(number, setting).text;
-      setText(trend, comparison || movement(view, from, to, range.name, format));
+      const isKnown = !track.isSilent && !Number.isNaN(track.row()[0]);
+      setText(trend, comparison || (isKnown ? movement(view, from, to, range.name, format) : ''));
     },
     ...track.handlers,
     printing: () => (track.changed = true),
