@@ -141,6 +141,18 @@ describe('modules', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     assert.deepEqual(few, [[90, 9], [100, 1], [200, 2]]);
   });
 
+  test('a value of history holds until the first row of a ring that replaces the next value of history', async (t) => {
+    const rows = await runInModule(t, 'charts/ring.js', ({ Ring }) => {
+      const ring = new Ring(1, 10, 0);
+      ring.push(10_000, [1]);
+      const values = [[5, 5, 1]];
+      ring.precede({ times: [2_000, 10_100, 10_101], values, lows: values, highs: values });
+      const { times, values: [list] } = ring.view(null);
+      return [...times].map((time, i) => [time, list[i]]);
+    });
+    assert.deepEqual(rows, [[2_000, 5], [9_999, 5], [10_000, 1]]);
+  });
+
   test('history holds a value until the next one, and has a gap where the server was unavailable', async (t) => {
     const at = (seconds) => new Date(1_000_000 + seconds * 1_000).toISOString();
     const pulse = { interval: 'raw', fields: { cpu: [0, 5, 10, 60, 65].map((seconds) => ({ period: at(seconds) })) } };

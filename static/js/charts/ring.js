@@ -154,6 +154,8 @@ export class Ring {
         this.#append(past.times[i], row, at(past.lows, i), at(past.highs, i));
       }
     }
+    // History that overlaps is left out, and with it the row up to which the value before it held.
+    if (use > 0 && use < past.times.length && first - past.times[use - 1] > HOLD_AFTER_MS) this.#append(first - 1, at(past.values, use - 1));
     const from = Math.max(this.#start, this.#end - room);
     for (const list of this.#lists()) list.copyWithin(0, from, this.#end);
     this.#end -= from;
