@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::time::{Sleep, sleep};
 use tricast::{
     app::{Application, ExtraPaths},
-    config::Config,
+    config::{Config, Limits},
     transport::websocket::{
         Compression, accept_deflate,
         frame::{self, Decoder, Incoming},
@@ -41,8 +41,8 @@ const FAILED_WAIT: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 /// The server cannot be built, for example because the address is in use.
-pub(crate) fn build(address: String, extra: ExtraPaths) -> io::Result<Application> {
-    let mut config = Config { listen: vec![address], allowed_origins: vec!["*".into()], ..Config::default() };
+pub(crate) fn build(address: String, limits: Limits, extra: ExtraPaths) -> io::Result<Application> {
+    let mut config = Config { listen: vec![address], allowed_origins: vec!["*".into()], limits, ..Config::default() };
     config.limits.handshakes_per_second_per_address = 0;
     Application::build_with(&config, Clock::system(), extra).map_err(io::Error::other)
 }

@@ -19,9 +19,12 @@ use std::{
 
 use actix_web::web;
 use clap::Parser;
-use tricast::transport::socketio::{
-    Registry,
-    conformance::{self, Echo},
+use tricast::{
+    config::Limits,
+    transport::socketio::{
+        Registry,
+        conformance::{self, Echo},
+    },
 };
 
 mod echo;
@@ -40,12 +43,12 @@ struct Arguments {
 fn main() -> io::Result<()> {
     let arguments = Arguments::parse();
     actix_web::rt::System::new().block_on(async {
-        let server = echo::build(arguments.listen, Arc::new(echo::configure))?;
+        let server = echo::build(arguments.listen, Limits::default(), Arc::new(echo::configure))?;
         for address in server.addresses() {
             writeln!(io::stdout(), "listening on {address}")?;
         }
         if let Some(address) = arguments.socketio {
-            let server = echo::build(address, Arc::new(socketio()))?;
+            let server = echo::build(address, conformance::limits(), Arc::new(socketio()))?;
             // It ends with the process.
             actix_web::rt::spawn(async move { drop(server.run_until(std::future::pending()).await) });
         }

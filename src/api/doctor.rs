@@ -80,7 +80,7 @@ pub async fn get(
         forwarded,
         range,
         address,
-        max_body: state.shared.body.max_bytes,
+        max_body: state.shared.limits.max_body.0,
         remedies: entries.map(|entry| (entry.id, entry)).collect(),
     }))
 }

@@ -16,12 +16,9 @@ use crate::{
 };
 use tricast_auth::{Verifier, unguessable};
 use tricast_cluster::Cluster;
-use tricast_core::{
-    aggregator::AggregatorConfig, clock::Clock, counters::Counters, lives::Lives, log::LogConfig, pause,
-};
+use tricast_core::{aggregator::AggregatorConfig, clock::Clock, counters::Counters, lives::Lives, pause};
 use tricast_domain::{
     alerts::{Alerting, Outbox},
-    orders::RowLimits,
     sources::SharedMeasurements,
 };
 use tricast_store::Store;
@@ -57,18 +54,18 @@ impl Application {
         pause::watch().map_err(StartError::Thread)?;
         let counters = Arc::<Counters>::default();
         let alerting = settings::alerting(config, &store);
-        let (log, aggregator) = (settings::log(config), settings::aggregator(config, &zone));
-        let node = join_cluster(config, clock, log, &aggregator, &writer)?;
-        let verifier = config.auth().map(|auth| Verifier::open(auth, node.clock.clone())).transpose()?;
+        let aggregator = AggregatorConfig::new(config.limits, zone.clone());
+        let node = join_cluster(config, clock, &aggregator, &writer)?;
+        let verifier =
+            config.auth.is_required().then(|| Verifier::open(config.auth.clone(), node.clock.clone())).transpose()?;
         let tenants = Tenants::new(TenantDeps {
-            log,
+            limits: config.limits,
+            log: config.log,
             lives: config.data_dir.as_deref().map_or_else(Lives::unknown, lives::begin),
             aggregator,
             cluster: node.cluster.clone(),
             orders: store.orders(),
-            row_limits: RowLimits { orders: config.limits.max_orders, customers: config.limits.max_customers },
             events: store.events(),
-            max_pending_events: config.limits.max_pending_events,
             shares_events: store.is_shared(),
             dashboards: store.dashboards(),
             alerting: alerting.clone(),
@@ -82,8 +79,6 @@ impl Application {
             measurements: SharedMeasurements::start(Arc::clone(&counters), Arc::new(store.clone()), &readers.runtime),
             runtime: writer.runtime.clone(),
             readers: readers.runtime.clone(),
-            max_tenants: config.limits.max_tenants,
-            tenant_idle: config.limits.tenant_idle.0,
         });
         start_notifications(config, alerting, &tenants, &node.clock, &readers)?;
         start_tenants(&tenants, verifier.is_some(), &readers);
@@ -141,11 +136,10 @@ fn open_store(config: &Config, store_thread: Option<&Thread>) -> Result<Store, S
 fn join_cluster(
     config: &Config,
     own_clock: Clock,
-    log: LogConfig,
     aggregator: &AggregatorConfig,
     writer: &Thread,
 ) -> Result<Node, StartError> {
-    let Some(bus) = config.cluster() else {
+    let Some(bus) = config.bus() else {
         return Ok(Node { clock: own_clock.clone(), own_clock, cluster: None });
     };
     if config.database_url.is_empty() {
@@ -155,8 +149,14 @@ fn join_cluster(
     }
     // Redis sets the time of all nodes.
     let (clock, setter) = own_clock.settable();
-    let cluster =
-        Cluster::start(bus, own_clock.clone(), (clock.clone(), setter), log, aggregator.clone(), &writer.runtime)?;
+    let cluster = Cluster::start(
+        bus,
+        own_clock.clone(),
+        (clock.clone(), setter),
+        config.log,
+        aggregator.clone(),
+        &writer.runtime,
+    )?;
     Ok(Node { own_clock, clock, cluster: Some(cluster) })
 }
 
@@ -168,8 +168,7 @@ fn start_notifications(
     clock: &Clock,
     readers: &Thread,
 ) -> Result<(), StartError> {
-    let (smtp, webhook) = (config.smtp(), config.webhook());
-    let outbox = Outbox::new(alerting, smtp.as_ref(), webhook.as_ref(), &notices::announcer(tenants), clock)?;
+    let outbox = Outbox::new(alerting, &config.smtp, &config.webhook, &notices::announcer(tenants), clock)?;
     readers.runtime.spawn(outbox.run());
     Ok(())
 }
@@ -224,7 +223,7 @@ fn shared(
         access: Arc::new(settings::access(config, verifier)),
         admission: Arc::new(Admission::new(settings::admission(config))),
         doctors: diagnostics::probe_permits(),
-        body: settings::body(config),
+        limits: config.limits,
         max_connection_age: config.max_connection_age.0,
         fd_pressure_at: i64::try_from(settings::descriptors() / 2).unwrap_or(i64::MAX),
         probe: unguessable().ok_or(StartError::NoRandomBytes)?.into(),

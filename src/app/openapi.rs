@@ -78,9 +78,9 @@ struct Described;
 pub fn document(config: &Config) -> openapi::OpenApi {
     let mut document = Described::openapi();
     let facts = Facts {
-        tokens: config.auth().is_some(),
+        tokens: config.auth.is_required(),
         cookie: config.auth.cookie.clone(),
-        url: config.public_url.clone().unwrap_or_else(|| config.base_path().to_string()),
+        url: config.public_url.as_deref().map_or_else(|| config.base_path().to_string(), str::to_owned),
     };
     Common(facts).modify(&mut document);
     for (path, name, suffix) in ALIASES {

@@ -1,7 +1,5 @@
 //! Routes of the server.
 
-use std::time::Duration;
-
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,7 +12,6 @@ use crate::{
     },
     config::Config,
     transport::{
-        SlowClientConfig,
         poll::{self, PollConfig},
         socketio::{self, Registry, SocketIoConfig},
         sse::{self, SessionRegistry, SseConfig},
@@ -30,9 +27,6 @@ use tricast_core::protocol::{
     SERVER_VERSION, SUBPROTOCOL,
     close::{CloseCode, CloseReason},
 };
-
-/// Least time that a Socket.IO client has to reply to a ping.
-const MIN_PING_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Routes with their settings.
 #[derive(Clone)]
@@ -50,47 +44,12 @@ pub(super) struct Routes {
 impl Routes {
     /// Returns the routes of a server with this configuration.
     pub(super) fn of(config: &Config) -> Self {
-        let max_subscriptions = config.limits.max_subscriptions;
-        let slow_client = SlowClientConfig { slow_after: config.limits.slow_after.0, step: config.limits.slow_step.0 };
         Self {
-            websocket: WebSocketConfig {
-                heartbeat_interval: config.heartbeat.interval.0,
-                heartbeat_timeout: config.heartbeat.timeout.0,
-                max_message: config.limits.max_message.0,
-                max_subscriptions,
-                messages_per_second: config.limits.messages_per_second,
-                message_burst: config.limits.message_burst,
-                max_requests: config.limits.max_requests,
-                auth_timeout: config.limits.auth_timeout.0,
-                slow_client,
-                max_bad_messages: config.limits.max_bad_messages,
-                compression: config.compression,
-            },
-            sse: SseConfig::new(max_subscriptions, slow_client),
-            sse_sessions: web::Data::new(SessionRegistry::new(
-                config.limits.messages_per_second,
-                config.limits.message_burst,
-                config.limits.max_message.0,
-            )),
-            poll: PollConfig { long_poll_max: config.long_poll_max.0, max_subscriptions },
-            socketio: SocketIoConfig {
-                ping_interval: config.heartbeat.interval.0,
-                ping_timeout: config
-                    .heartbeat
-                    .timeout
-                    .0
-                    .saturating_sub(config.heartbeat.interval.0)
-                    .max(MIN_PING_TIMEOUT),
-                max_payload: config.limits.max_message.0,
-                max_subscriptions,
-                messages_per_second: config.limits.messages_per_second,
-                message_burst: config.limits.message_burst,
-                max_requests: config.limits.max_requests,
-                connect_timeout: config.limits.auth_timeout.0,
-                slow_client,
-                max_bad_messages: config.limits.max_bad_messages,
-                echo: None,
-            },
+            websocket: WebSocketConfig { heartbeat: config.heartbeat, compression: config.compression },
+            sse: SseConfig::default(),
+            sse_sessions: web::Data::new(SessionRegistry::new(&config.limits)),
+            poll: PollConfig { long_poll_max: config.long_poll_max.0 },
+            socketio: SocketIoConfig { heartbeat: config.heartbeat, echo: None },
             socketio_sessions: web::Data::new(Registry::new(config.log.recovery.0)),
         }
     }

@@ -16,9 +16,9 @@ use crate::{
     web::{
         connection::ConnectionConfig,
         middleware,
+        request_span::RequestSpan,
         socket::Socket,
         state::{Shared, State},
-        telemetry::RequestSpan,
         watched::Watched,
     },
 };
@@ -82,8 +82,7 @@ pub(super) fn start(
     };
     let connections = Arc::new(ConnectionConfig {
         counters: Arc::clone(&shared.counters),
-        header_timeout: config.limits.header_timeout.0,
-        keep_alive: config.limits.keep_alive.0,
+        limits: config.limits,
         admission: Arc::clone(&shared.admission),
         access: Arc::clone(&shared.access),
     });

@@ -97,7 +97,7 @@ struct ServeFlags {
 
 /// Returns the help of a flag: the first sentence of the setting's documentation.
 fn help_of(key: &str) -> String {
-    Setting::find(key).map(Setting::summary).unwrap_or_default()
+    config::find(key).map(Setting::summary).unwrap_or_default()
 }
 
 impl ServeFlags {
@@ -141,7 +141,7 @@ fn load(flags: &Flags) -> Result<Config, (Faults, Box<Config>)> {
 
 /// Checks the files of keys, without which a server would not start.
 fn check_keys(config: &Config) -> ExitCode {
-    match config.auth().map(|auth| Verifier::open(auth, Clock::system())).transpose() {
+    match config.auth.is_required().then(|| Verifier::open(config.auth.clone(), Clock::system())).transpose() {
         Ok(_) => {
             config.notices.iter().for_each(|notice| complain(notice));
             print("the configuration is valid\n")

@@ -23,7 +23,7 @@ const BEFORE_THE_GREETING: Duration = Duration::from_millis(200);
 
 /// Serves until SIGTERM or SIGINT. SIGHUP reads the settings of `flags` again.
 pub(super) fn run(flags: &ServeFlags, config: &Config) -> ExitCode {
-    let log = telemetry::start(config);
+    let log = telemetry::start(&config.log_filter, config.log_format);
     // Each client takes a descriptor; many systems give a program 1,024 unless it asks for more.
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(descriptors) => tracing::info!("file descriptor limit: {descriptors}"),
@@ -112,7 +112,7 @@ async fn handle_reload(flags: ServeFlags, mut before: Config, reload: Reload) {
     while hangup.recv().await.is_some() {
         match flags.load() {
             Ok(config) => {
-                if let Err(error) = telemetry::reload(&config) {
+                if let Err(error) = telemetry::reload(&config.log_filter) {
                     tracing::error!(%error, "the new log_filter is not valid; the previous one stays in force");
                 }
                 reload.keys();

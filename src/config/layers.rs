@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, fmt, os::unix::fs::PermissionsExt, path::PathBu
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::{Config, SETTINGS, Setting, setting::PREFIX};
+use super::{Config, Fault, SETTINGS, Setting, find};
 use crate::spelling;
+use tricast_core::settings::PREFIX;
 
 /// Name in the environment of an alternative file, like `--config`. It is the only one that is not a setting.
 const CONFIG_FILE: &str = "TRICAST_CONFIG";
@@ -21,17 +22,6 @@ pub struct Flags {
     pub file: Option<PathBuf>,
     /// The other flags: the key of a setting and its value.
     pub settings: Vec<(&'static str, Value)>,
-}
-
-/// A fault of one setting.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// `limits.max_body`; empty for the file as a whole.
-    pub key: String,
-    /// Origin of the value: `tricast.toml`, a name in the environment, or a flag. Empty for a combination of settings.
-    pub source: String,
-    /// Description of the fault, and how to correct it.
-    pub problem: String,
 }
 
 /// All faults of a configuration.
@@ -136,7 +126,7 @@ fn is_service_link(name: &str, value: &str) -> bool {
 }
 
 fn is_setting(key: &str) -> bool {
-    Setting::find(key).is_some()
+    find(key).is_some()
 }
 
 /// Returns a hint if the value is a bare number where a duration is expected, since `5` means 5 ms.
@@ -146,7 +136,7 @@ fn unit_hint(key: &str, value: &Value) -> String {
         Value::String(text) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => text.clone(),
         _ => return String::new(),
     };
-    match Setting::find(key) {
+    match find(key) {
         Some(Setting { is_span: true, .. }) => {
             format!("; {number} means {number} ms here: write \"{number}s\" for seconds")
         }
@@ -183,7 +173,7 @@ fn read_file(
                     (Value::String(text), Some(Value::Array(_))) => from_text(&key, &text),
                     (value, _) => value,
                 };
-                secret |= Setting::find(&key).is_some_and(|setting| setting.is_secret);
+                secret |= find(&key).is_some_and(|setting| setting.is_secret);
                 settings.insert(key, (source.clone(), value));
             }),
         },

@@ -3,66 +3,50 @@
 //! [`load`] reads and checks everything before a socket opens, and reports every fault at once by its key. No other module reads
 //! the environment or a file of settings; each gets its own configuration ready-made.
 //!
-//! A setting is a field of a section, declared with `section!` of `setting`: its documentation, range, type and default are in one
-//! place, and the reference page, the help of flags and the names in the environment are made from it.
+//! A setting is a field of a section, declared with [`section!`]: its documentation, range, type and default are in one place, and
+//! the reference page, the help of flags and the names in the environment are made from it. A section is the configuration of the
+//! part that uses it, and is declared there; limits are in [`tricast_core::settings`].
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::LazyLock};
 
-use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-mod alerts;
-mod auth;
-mod cluster;
-mod database;
-mod history;
+mod checks;
 mod layers;
-mod limits;
 mod listen;
 mod origin;
 mod reference;
-mod setting;
 #[cfg(test)]
 mod tests;
-mod values;
 
-pub use alerts::{Alerts, Smtp, Webhook};
-pub use auth::{Auth, AuthMode};
-pub use cluster::Cluster;
-pub use database::Database;
-pub use history::History;
-pub use layers::{Fault, Faults, Flags, load};
-pub use limits::{Heartbeat, Limits, Log};
+pub use layers::{Faults, Flags, load};
 pub use listen::Listen;
 pub use origin::{origin_of, path_of};
 pub use reference::{markdown, to_toml};
-pub use setting::{SETTINGS, Setting};
-pub use values::{Secret, Size};
 
-use self::setting::{FaultList, OrZero, Section, section};
+pub use crate::telemetry::LogFormat;
 use crate::web::base_path::BasePath;
 use tricast_auth::AuthConfig;
-use tricast_cluster::ClusterConfig;
-pub use tricast_core::span::Span;
+pub use tricast_auth::AuthMode;
+use tricast_cluster::{BusConfig, ClusterConfig};
+use tricast_core::{
+    ids::random_u64,
+    log::LogConfig,
+    section,
+    settings::{OrZero, RedactedUrl, Section},
+};
+pub use tricast_core::{
+    settings::{Fault, Heartbeat, Limits, Secret, Setting, Size},
+    span::Span,
+};
 use tricast_domain::{
     alerts::{AlertConfig, SmtpConfig, WebhookConfig},
     history::HistoryConfig,
 };
-use tricast_store::postgres::PostgresConfig;
+use tricast_store::postgres::{DatabaseConfig, PostgresConfig};
 
 /// Most threads that serve connections.
 pub const MOST_WORKERS: u16 = 1_024;
-
-/// Format of log lines.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Lines of text for people, coloured on a terminal.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
 
 /// Header in which the trusted proxies name the client.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
@@ -84,8 +68,7 @@ section! {
         /// repeatable; `--port 9000` is `127.0.0.1:9000`.
         listen: Vec<String> = vec!["127.0.0.1:8080".into()],
         /// URL under which people reach the server, if a proxy ends TLS or changes `Host`. Its pages are not foreign.
-        #[serde(serialize_with = "values::without_credentials")]
-        public_url: Option<String> = None,
+        public_url: Option<RedactedUrl> = None,
         /// Path below which the server is, such as `/live`, if a proxy passes paths on unchanged. `/healthz`, `/readyz` and
         /// `/metrics` are at the root, too.
         base_path: String = String::new(),
@@ -140,25 +123,25 @@ section! {
     }
     sections {
         /// Authentication by tokens.
-        auth: Auth,
+        auth: AuthConfig,
         /// Connections to PostgreSQL, if it is used.
-        database: Database,
+        database: PostgresConfig,
         /// Use of the bus that several nodes share.
-        cluster: Cluster,
+        cluster: ClusterConfig,
         /// The heartbeat of WebSockets.
         heartbeat: Heartbeat,
         /// Limits of a client, an address, a user, a tenant and the server.
         limits: Limits,
         /// Events that are kept for clients that resume.
-        log: Log,
+        log: LogConfig,
         /// Alert rules and alerts.
-        alerts: Alerts,
+        alerts: AlertConfig,
         /// Mail server, sender and recipients of alerts.
-        smtp: Smtp,
+        smtp: SmtpConfig,
         /// HTTP request that is sent for each alert.
-        webhook: Webhook,
+        webhook: WebhookConfig,
         /// Recording of history, and the times that it is stored.
-        history: History,
+        history: HistoryConfig,
     }
     other {
         /// Remarks about the settings that are no faults, for the log at the start.
@@ -167,91 +150,19 @@ section! {
     }
 }
 
+/// Every setting, in the order of the reference page.
+pub static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
+    let mut settings = Vec::new();
+    Config::describe("", &mut settings);
+    settings
+});
+
+/// Returns the setting of this key, if there is one.
+pub fn find(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.key == key)
+}
+
 impl Config {
-    /// Returns everything that is wrong with the settings as a whole: ranges, and settings that contradict each other.
-    fn faults(&self) -> Vec<Fault> {
-        let mut faults = FaultList::default();
-        self.check(&mut faults);
-        self.auth.check(&mut faults);
-        self.database.check(self, &mut faults);
-        self.cluster.check(self, &mut faults);
-        self.heartbeat.check(&mut faults);
-        self.smtp.check(&mut faults);
-        self.webhook.check(&mut faults);
-        self.check_ranges("", &mut faults);
-        faults.0
-    }
-
-    /// Reports faults of the settings that are in no section.
-    fn check(&self, faults: &mut FaultList) {
-        self.check_listen(faults);
-        self.check_origins(faults);
-        if self.data_dir.as_ref().is_some_and(|directory| directory.as_os_str().is_empty()) {
-            faults.add("data_dir", "is empty: name a directory, or leave it out to keep nothing");
-        }
-        faults.add_err("base_path", BasePath::parse(&self.base_path));
-        for text in self.trusted_proxies.iter().filter(|text| *text != "unix:") {
-            if listen::parse_network(text).is_none() {
-                let problem = format!("{text:?} is not a network: write 10.0.0.0/8, 192.0.2.1 or unix:");
-                faults.add("trusted_proxies", problem);
-            }
-        }
-        faults.add_err("time_zone", TimeZone::get(&self.time_zone).map_err(|error| error.to_string()));
-        if self.currency.len() != 3 || !self.currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
-            faults.add("currency", format!("{:?} is not a code of ISO 4217, such as EUR", self.currency));
-        }
-        let filter = self.log_filter.parse::<tracing_subscriber::filter::Targets>();
-        faults.add_err("log_filter", filter.map_err(|error| error.to_string()));
-    }
-
-    fn check_listen(&self, faults: &mut FaultList) {
-        if self.listen.is_empty() {
-            faults.add("listen", "is empty: name at least one address");
-        }
-        let is_protected = self.auth.mode != AuthMode::None || self.allow_anonymous;
-        let is_remote = |place: &&Listen| matches!(place, Listen::Tcp(address) if !address.ip().is_loopback());
-        for text in &self.listen {
-            match listen::parse_listen(text) {
-                Err(problem) => faults.add("listen", problem),
-                Ok(places) => {
-                    if let Some(address) = places.iter().find(is_remote).filter(|_| !is_protected) {
-                        let problem = format!(
-                            "{address} can be reached from other machines, and auth.mode is \"none\": set auth.mode = \
-                             \"jwt\" and a key, or set --allow-anonymous if every client may read and write"
-                        );
-                        faults.add("listen", problem);
-                    }
-                }
-            }
-        }
-    }
-
-    fn check_origins(&self, faults: &mut FaultList) {
-        match self.public_url.as_deref().map(origin_of) {
-            // The URL is not repeated, since it may hold a password.
-            Some(None) => faults.add("public_url", "is not an http or https URL"),
-            Some(Some(origin)) if origin.contains('@') => {
-                faults.add("public_url", "contains user information: write the URL that users type");
-            }
-            _ => {}
-        }
-        for origin in self.allowed_origins.iter().filter(|origin| *origin != "*" && !origin::is_origin(origin)) {
-            let problem = format!(
-                "{origin:?} is not an origin: write \"https://shop.example\" or \"capacitor://localhost\", without a path, \
-                 \"null\" for pages of files, or \"*\""
-            );
-            faults.add("allowed_origins", problem);
-        }
-        // A page of any site can have a frame whose origin is "null".
-        let is_any = |origin: &&String| matches!(origin.as_str(), "*" | "null");
-        if let Some(origin) = self.allowed_origins.iter().find(is_any).filter(|_| self.auth.cookie.is_some()) {
-            let problem = format!(
-                "{origin:?} together with auth.cookie lets any page use the cookie of its visitor: name the origins"
-            );
-            faults.add("allowed_origins", problem);
-        }
-    }
-
     // The methods below take a configuration that was checked.
 
     /// Returns the path of the server below its host.
@@ -274,43 +185,36 @@ impl Config {
         reference::differences(self, other)
     }
 
-    /// Returns the configuration of alerts.
-    pub fn alerts(&self) -> AlertConfig {
-        self.alerts.limits()
+    /// Returns the PostgreSQL database; `None` if the store is embedded.
+    pub fn database(&self) -> Option<DatabaseConfig> {
+        (!self.database_url.is_empty()).then(|| DatabaseConfig {
+            url: self.database_url.expose().to_owned(),
+            shares_log: !self.bus.is_empty(),
+            connections: self.database.clone(),
+        })
     }
 
-    /// Returns the configuration of the mail server; `None` without one.
-    pub fn smtp(&self) -> Option<SmtpConfig> {
-        self.smtp.server()
+    /// Returns the bus; `None` if this process is the only node.
+    pub fn bus(&self) -> Option<BusConfig> {
+        (!self.bus.is_empty()).then(|| BusConfig {
+            url: self.bus.expose().to_owned(),
+            node: self.node_name(),
+            cluster: self.cluster.clone(),
+        })
     }
 
-    /// Returns the configuration of the webhook; `None` without one.
-    pub fn webhook(&self) -> Option<WebhookConfig> {
-        self.webhook.target()
-    }
-
-    /// Returns the configuration of the PostgreSQL store; `None` if the store is embedded.
-    pub fn database(&self) -> Option<PostgresConfig> {
-        self.database.postgres(self)
-    }
-
-    /// Returns the configuration of the bus; `None` if this process is the only node.
-    pub fn cluster(&self) -> Option<ClusterConfig> {
-        self.cluster.bus(self)
-    }
-
-    /// Returns the name of this node, for people. Without `node_id` each call makes a new one.
+    /// Returns the name of this node, for people. Without `node_id` each call makes a new one: the host's name and four hexadecimal
+    /// digits, since a host may have several nodes.
     pub fn node_name(&self) -> String {
-        self.node_id.clone().unwrap_or_else(cluster::random_node_name)
+        self.node_id.clone().unwrap_or_else(|| {
+            let host = sysinfo::System::host_name().unwrap_or_else(|_| "node".into());
+            format!("{host}-{:04x}", random_u64() >> 48)
+        })
     }
 
-    /// Returns the configuration of the verifier of tokens; `None` if clients need no tokens.
-    pub fn auth(&self) -> Option<AuthConfig> {
-        self.auth.verifier()
-    }
-
-    /// Returns the configuration of history.
+    /// Returns the settings of history, which is kept for less time without `data_dir` and `database_url`.
     pub fn history(&self) -> HistoryConfig {
-        self.history.recording(self)
+        let is_stored = self.data_dir.is_some() || !self.database_url.is_empty();
+        if is_stored { self.history } else { self.history.in_memory() }
     }
 }

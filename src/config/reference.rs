@@ -66,7 +66,7 @@ fn compare(prefix: &str, left: &toml::Table, right: &toml::Table, found: &mut Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Setting;
+    use crate::config::{Setting, find};
 
     #[test]
     fn differences_are_named_by_their_keys() {
@@ -107,7 +107,7 @@ mod tests {
                 let key = format!("{prefix}{name}");
                 match value {
                     Value::Table(inner) => walk(&format!("{key}."), inner),
-                    _ => assert!(Setting::find(&key).is_some(), "{key}"),
+                    _ => assert!(find(&key).is_some(), "{key}"),
                 }
             }
         }

@@ -70,7 +70,7 @@ fn keys_without_token_mode_are_refused() {
 
 #[test]
 fn token_mode_needs_a_trustworthy_key() {
-    let jwt = |change: fn(&mut Auth)| {
+    let jwt = |change: fn(&mut AuthConfig)| {
         keys(|c| {
             c.auth.mode = AuthMode::Jwt;
             change(&mut c.auth);
@@ -100,7 +100,7 @@ fn token_mode_needs_a_trustworthy_key() {
 
 #[test]
 fn incomplete_alert_targets_are_reported() {
-    let smtp = |change: fn(&mut Smtp)| {
+    let smtp = |change: fn(&mut SmtpConfig)| {
         keys(|c| {
             c.smtp.host = Some("mail.shop.example".into());
             c.smtp.from = Some("Tricast <tricast@shop.example>".into());
@@ -114,7 +114,7 @@ fn incomplete_alert_targets_are_reported() {
     assert_eq!(smtp(|smtp| smtp.to.push("ops@shop.example\r\nBcc: x@y.z".into())), ["smtp.to"]);
     assert_eq!(smtp(|smtp| smtp.host = Some("mail.shop.example/x".into())), ["smtp.host"]);
     assert_eq!(smtp(|smtp| smtp.username = Some("u".into())), ["smtp.username"]);
-    let with_password = |smtp: &mut Smtp| {
+    let with_password = |smtp: &mut SmtpConfig| {
         (smtp.username, smtp.password, smtp.tls) = (Some("u".into()), "p".into(), MailTls::None);
     };
     assert_eq!(smtp(with_password), ["smtp.tls"]);

@@ -11,14 +11,23 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::config::{Config, LogFormat};
-
 mod lines;
 
 pub use lines::dropped;
 
 /// Longest time that the end of the program waits for the last lines to be written.
 const AT_THE_END: Duration = Duration::from_secs(1);
+
+/// Format of log lines.
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize, serde::Serialize, PartialEq, Eq, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines of text for people, coloured on a terminal.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
 
 /// Filter in force, which a reload replaces.
 static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
@@ -34,13 +43,13 @@ impl Drop for Started {
     }
 }
 
-/// Starts logging with the filter and format of `config`. A second call has no effect. Panics are logged, too, since writing them to
-/// standard error directly could block.
-pub fn start(config: &Config) -> Started {
-    let (filter, handle) = reload::Layer::new(parse(config));
+/// Starts logging: lines that pass `filter` (a level, or `target=level` pairs), in `format`. A second call has no effect. Panics are
+/// logged, too, since writing them to standard error directly could block.
+pub fn start(filter: &str, format: LogFormat) -> Started {
+    let (filter, handle) = reload::Layer::new(parse(filter));
     let registry = tracing_subscriber::registry().with(filter);
     lines::start();
-    let started = match config.log_format {
+    let started = match format {
         LogFormat::Json => registry.with(fmt::layer().json().with_writer(lines::Lines)).try_init(),
         LogFormat::Text => {
             let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
@@ -55,12 +64,12 @@ pub fn start(config: &Config) -> Started {
     Started(())
 }
 
-/// Replaces the filter in force with that of `config`.
+/// Replaces the filter in force.
 ///
 /// # Errors
 /// An error if this program did not start logging.
-pub fn reload(config: &Config) -> Result<(), reload::Error> {
-    FILTER.get().map_or(Ok(()), |filter| filter.reload(parse(config)))
+pub fn reload(filter: &str) -> Result<(), reload::Error> {
+    FILTER.get().map_or(Ok(()), |handle| handle.reload(parse(filter)))
 }
 
 /// Queues a line of plain text for standard error, after the pending log lines.
@@ -73,8 +82,9 @@ pub fn flush(patience: Duration) {
     lines::flush(patience);
 }
 
-fn parse(config: &Config) -> Targets {
-    config.log_filter.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO))
+/// Returns the filter of the text, or that of `info` for a text that is none.
+fn parse(filter: &str) -> Targets {
+    filter.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO))
 }
 
 fn log_panic(panic: &panic::PanicHookInfo<'_>) {

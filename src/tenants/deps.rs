@@ -1,23 +1,27 @@
 //! Dependencies and settings of tenants.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use tokio::runtime::Handle;
 
 use tricast_cluster::Cluster;
-use tricast_core::{aggregator::AggregatorConfig, clock::Clock, counters::Counters, lives::Lives, log::LogConfig};
+use tricast_core::{
+    aggregator::AggregatorConfig, clock::Clock, counters::Counters, lives::Lives, log::LogConfig, settings::Limits,
+};
 use tricast_domain::{
     alerts::Alerting,
     dashboards::DashboardStore,
     history::{HistoryConfig, HistoryStore},
-    orders::{OrderStore, RowLimits},
+    orders::OrderStore,
     relay::EventStore,
     sources::SharedMeasurements,
 };
 
 /// Dependencies and settings that all tenants share.
 pub struct TenantDeps {
+    /// Limits of each tenant, and of their number.
+    pub limits: Limits,
     /// Capacity of each log.
     pub log: LogConfig,
     /// Earlier lives of this server, by which logs accept the cursors of its previous processes.
@@ -26,12 +30,8 @@ pub struct TenantDeps {
     pub aggregator: AggregatorConfig,
     /// Store of orders, customers and visits.
     pub orders: Arc<dyn OrderStore>,
-    /// Limits of a tenant's orders and customers.
-    pub row_limits: RowLimits,
     /// Store of events that wait for publication.
     pub events: Arc<dyn EventStore>,
-    /// Most events of a tenant that may wait; 0 means no limit.
-    pub max_pending_events: usize,
     /// Whether other processes also publish events of that store.
     pub shares_events: bool,
     /// Store of dashboards and their tiles.
@@ -60,8 +60,4 @@ pub struct TenantDeps {
     pub runtime: Handle,
     /// Runtime of internal readers, so that they never delay an aggregator or a worker.
     pub readers: Handle,
-    /// Most tenants; 0 means no limit.
-    pub max_tenants: usize,
-    /// Time after which an unused tenant is released. Zero: only when another one needs its slot.
-    pub tenant_idle: Duration,
 }

@@ -125,7 +125,7 @@ impl Tenants {
         if let Some(known) = known.tenants.get(name) {
             return Ok(Arc::clone(&known.tenant));
         }
-        let most = self.inner.deps.max_tenants;
+        let most = self.inner.deps.limits.max_tenants;
         if most > 0 && known.tenants.len() >= most && !self.inner.make_room(&mut known.tenants) {
             return Err(TooManyTenants(most));
         }

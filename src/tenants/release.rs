@@ -44,7 +44,7 @@ impl Slot {
 impl Tenants {
     /// Releases tenants after the configured idle time, until the task is cancelled.
     pub async fn release_unused(self) {
-        let idle = self.inner.deps.tenant_idle;
+        let idle = self.inner.deps.limits.tenant_idle.0;
         loop {
             sleep(if idle.is_zero() { EVERY } else { EVERY.min(idle) }).await;
             self.inner.release_idle(idle);

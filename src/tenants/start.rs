@@ -12,7 +12,11 @@ use tricast_core::{
     presence::Presence,
 };
 use tricast_domain::{
-    alerts::AlertService, dashboards::DashboardService, history::History, orders::OrderService, relay::Relay,
+    alerts::AlertService,
+    dashboards::DashboardService,
+    history::History,
+    orders::{OrderService, RowLimits},
+    relay::Relay,
     sources::Sources,
 };
 
@@ -21,7 +25,7 @@ impl TenantDeps {
     pub(super) fn start(&self, name: TenantName) -> Tenant {
         let (aggregator, log, handle) = self.log(&name);
         let (relay, relay_task) =
-            Relay::new(name.as_str(), Arc::clone(&self.events), handle.clone(), self.max_pending_events);
+            Relay::new(name.as_str(), Arc::clone(&self.events), handle.clone(), self.limits.max_pending_events);
         let (orders, ledger) = OrderService::new(
             name.as_str(),
             Arc::clone(&self.orders),
@@ -29,7 +33,7 @@ impl TenantDeps {
             self.store_clock.clone(),
             self.zone.clone(),
             self.currency.clone(),
-            self.row_limits,
+            RowLimits::from(&self.limits),
         );
         let (dashboards, dashboard_writer) =
             DashboardService::new(name.as_str(), Arc::clone(&self.dashboards), relay.clone(), self.store_clock.clone());

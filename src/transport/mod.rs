@@ -7,5 +7,3 @@ pub mod socketio;
 pub mod sse;
 mod stream;
 pub mod websocket;
-
-pub use stream::slow_client::SlowClientConfig;

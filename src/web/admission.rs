@@ -17,22 +17,7 @@ use parking_lot::Mutex;
 
 use super::client::counted;
 use tricast_auth::TenantName;
-use tricast_core::counters::Limit;
-
-/// Limits of connections, streams and held polls. 0 means no limit.
-#[derive(Clone, Copy, Debug)]
-pub struct AdmissionConfig {
-    /// Connections in all. Default 0: as many as the limit of file descriptors allows.
-    pub max_connections: usize,
-    /// Streams and held polls of one address, and as many other connections. Default 1,000.
-    pub max_connections_per_address: usize,
-    /// Streams and held polls of one user with a token. Default 50.
-    pub max_connections_per_user: usize,
-    /// New streams per second from one address. Default 50; the same number may arrive at once.
-    pub handshakes_per_second_per_address: u32,
-    /// Changes of orders, dashboards and rules per second by one user. Default 500; ten times as many may arrive at once.
-    pub changes_per_second_per_user: u32,
-}
+use tricast_core::{counters::Limit, settings::Limits};
 
 /// Seconds of allowed changes that may arrive at once.
 const BURST: u32 = 10;
@@ -45,7 +30,7 @@ const BEYOND: usize = 8;
 
 /// Counters and rate limiters of this server. Shared by all workers.
 pub struct Admission {
-    config: AdmissionConfig,
+    limits: Limits,
     handshakes: Option<DefaultKeyedRateLimiter<IpAddr>>,
     seen: AtomicU64,
     changes: Option<DefaultKeyedRateLimiter<(TenantName, String)>>,
@@ -80,13 +65,13 @@ pub struct Reached {
 
 impl Admission {
     /// Creates admission control with no permits taken.
-    pub fn new(config: AdmissionConfig) -> Self {
-        let quota = NonZeroU32::new(config.handshakes_per_second_per_address).map(Quota::per_second);
-        let changes = NonZeroU32::new(config.changes_per_second_per_user);
+    pub fn new(limits: Limits) -> Self {
+        let quota = NonZeroU32::new(limits.handshakes_per_second_per_address).map(Quota::per_second);
+        let changes = NonZeroU32::new(limits.changes_per_second_per_user);
         let burst = |rate: NonZeroU32| rate.saturating_mul(NonZeroU32::MIN.saturating_add(BURST - 1));
         let changes = changes.map(|rate| Quota::per_second(rate).allow_burst(burst(rate)));
         Self {
-            config,
+            limits,
             handshakes: quota.map(RateLimiter::keyed),
             seen: AtomicU64::new(0),
             changes: changes.map(RateLimiter::keyed),
@@ -106,7 +91,7 @@ impl Admission {
         if let (Some(limiter), Some(address)) = (&self.handshakes, address) {
             check(limiter, &self.seen, &counted(address), Limit::Handshakes)?;
         }
-        let most = self.config.max_connections;
+        let most = self.limits.max_connections;
         if most > 0 && open >= most as i64 {
             return Err(Reached { limit: Limit::Connections, retry_after: crate::shutdown::reconnect_after() });
         }
@@ -127,7 +112,7 @@ impl Admission {
     /// # Errors
     /// The address is at its limit.
     pub fn take_stream_permit(&self, address: Option<IpAddr>) -> Result<AddressPermit, Reached> {
-        let most = self.config.max_connections_per_address;
+        let most = self.limits.max_connections_per_address;
         let taken = Permit::take(&self.by_address, address.map(counted), most);
         taken.ok_or_else(|| Reached {
             limit: Limit::ConnectionsPerAddress,
@@ -137,12 +122,12 @@ impl Admission {
 
     /// Takes the permit of a connection from `address` that carries no stream; `None` when the address is at its limit.
     pub fn take_connection_permit(&self, address: Option<IpAddr>) -> Option<AddressPermit> {
-        Permit::take(&self.connections, address.map(counted), self.config.max_connections_per_address)
+        Permit::take(&self.connections, address.map(counted), self.limits.max_connections_per_address)
     }
 
     /// Takes the permit of a connection beyond the limit, which gets an error response; `None` when there are many such.
     pub fn take_excess_permit(&self, address: Option<IpAddr>) -> Option<AddressPermit> {
-        let most = (self.config.max_connections_per_address / 10).max(BEYOND);
+        let most = (self.limits.max_connections_per_address / 10).max(BEYOND);
         Permit::take(&self.beyond, address.map(counted), most)
     }
 
@@ -152,7 +137,7 @@ impl Admission {
     /// The user is at its limit.
     pub fn take_user_permit(&self, tenant: &TenantName, user: &Arc<str>) -> Result<UserPermit, Reached> {
         let key = Some((tenant.clone(), Arc::clone(user)));
-        Permit::take(&self.by_user, key, self.config.max_connections_per_user).ok_or_else(|| Reached {
+        Permit::take(&self.by_user, key, self.limits.max_connections_per_user).ok_or_else(|| Reached {
             limit: Limit::ConnectionsPerUser,
             retry_after: crate::shutdown::reconnect_after(),
         })
@@ -209,12 +194,13 @@ mod tests {
     use super::*;
 
     fn admission(per_address: usize, per_user: usize, handshakes: u32) -> Admission {
-        Admission::new(AdmissionConfig {
+        Admission::new(Limits {
             max_connections: 5,
             max_connections_per_address: per_address,
             max_connections_per_user: per_user,
             handshakes_per_second_per_address: handshakes,
             changes_per_second_per_user: 1,
+            ..Limits::default()
         })
     }
 

@@ -75,7 +75,7 @@ fn coding(request: &HttpRequest) -> Result<Option<&'static str>, Problem> {
 }
 
 async fn inflate(shared: &Shared, coding: &'static str, body: Bytes) -> Result<Bytes, Problem> {
-    let most = shared.body.max_bytes;
+    let most = shared.limits.max_body.0;
     let inflated = if body.len() > INFLATE_ELSEWHERE {
         let inflating = web::block(move || encoding::inflate(coding, &body, most)).await;
         inflating.map_err(|_| Problem::internal("the inflating thread is gone"))?
@@ -90,7 +90,7 @@ async fn inflate(shared: &Shared, coding: &'static str, body: Bytes) -> Result<B
 
 fn too_large(shared: &Shared) -> Problem {
     shared.counters.limit(Limit::Body).inc();
-    let detail = format!("the body is larger than {} bytes", shared.body.max_bytes);
+    let detail = format!("the body is larger than {} bytes", shared.limits.max_body.0);
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidMessage, detail).and_close()
 }
 
@@ -101,16 +101,16 @@ async fn each_chunk(
     payload: &mut Payload,
     mut take: impl FnMut(&[u8]),
 ) -> Result<usize, Problem> {
-    let config = shared.body;
+    let (most, timeout) = (shared.limits.max_body.0, shared.limits.body_timeout.0);
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: u64| length > config.max_bytes as u64) {
+    if announced.is_some_and(|length: u64| length > most as u64) {
         return Err(too_large(shared));
     }
     let reading = async {
         let mut bytes = 0;
         while let Some(chunk) = payload.next().await {
             let chunk = chunk.map_err(|_| Problem::bad_request(BROKEN).and_close())?;
-            if bytes + chunk.len() > config.max_bytes {
+            if bytes + chunk.len() > most {
                 return Err(too_large(shared));
             }
             bytes += chunk.len();
@@ -121,13 +121,13 @@ async fn each_chunk(
     tokio::pin!(reading);
     loop {
         let pauses = pause::count();
-        if let Ok(read) = tokio::time::timeout(config.timeout, &mut reading).await {
+        if let Ok(read) = tokio::time::timeout(timeout, &mut reading).await {
             return read;
         }
         // The client is not at fault when this process was paused.
         if pause::count() == pauses {
             shared.counters.limit(Limit::BodyTimeout).inc();
-            let detail = format!("the body took longer than {} s", config.timeout.as_secs());
+            let detail = format!("the body took longer than {} s", timeout.as_secs());
             return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, Code::InvalidMessage, detail).and_close());
         }
     }

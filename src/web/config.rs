@@ -1,6 +1,4 @@
-//! Settings of access control and request bodies.
-
-use std::time::Duration;
+//! Settings of access control.
 
 use super::client::ProxyConfig;
 use tricast_auth::{Tickets, Verifier};
@@ -29,15 +27,4 @@ pub struct AccessConfig {
     /// Set if the server is for this machine only and needs no token: other host names than those of this machine are
     /// refused.
     pub local_only: bool,
-}
-
-/// Limits of a request's body.
-#[derive(Clone, Copy, Debug)]
-pub struct BodyConfig {
-    /// Largest body, in bytes. Default 1 MiB.
-    pub max_bytes: usize,
-    /// Longest time from its first byte to its last. Default 15 s.
-    pub timeout: Duration,
-    /// Most lines of a push. Default 10,000; 0 means no limit.
-    pub max_lines: usize,
 }

@@ -21,10 +21,11 @@ use actix_web::{
 };
 use bytes::Bytes;
 
-use super::{admission::Admission, config::AccessConfig, upgrade::Start};
+use super::{admission::Admission, config::AccessConfig, connection_limit::Counted, socket::Socket};
 use tricast_core::{
     counters::{Counters, Limit},
     pause::Pause,
+    settings::Limits,
 };
 
 /// Time between the deadline and the verdict. Meanwhile the socket is read again: data in it may not have been noticed
@@ -35,12 +36,9 @@ const GRACE: Duration = Duration::from_millis(100);
 pub struct ConnectionConfig {
     /// Counters of connections.
     pub counters: Arc<Counters>,
-    /// Longest time for the head of a request, from its first byte; for the first request, from the opening of the
-    /// connection.
-    pub header_timeout: Duration,
-    /// Longest time between a response and the next request.
-    pub keep_alive: Duration,
-    /// Limits of connections.
+    /// Limits of a connection.
+    pub limits: Limits,
+    /// Admission of connections.
     pub admission: Arc<Admission>,
     /// Trusted proxies.
     pub access: Arc<AccessConfig>,
@@ -69,6 +67,16 @@ pub struct Connection {
     overdue: Cell<bool>,
 }
 
+/// Starts the next protocol of a connection on its socket.
+pub(super) type Start = Box<dyn FnOnce(Released)>;
+
+/// Socket that HTTP has released, with what counts its connection.
+pub(super) struct Released {
+    pub(super) socket: Socket,
+    pub(super) connection: Rc<Connection>,
+    pub(super) counted: Rc<Counted>,
+}
+
 /// Missing input of a late client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Late {
@@ -93,7 +101,7 @@ impl Connection {
             answering: Cell::new(false),
             patient: Cell::new(false),
             within_head: Cell::new(false),
-            deadline: Cell::new(Instant::now() + config.header_timeout),
+            deadline: Cell::new(Instant::now() + config.limits.header_timeout.0),
             overdue: Cell::new(false),
         })
     }
@@ -140,7 +148,7 @@ impl Connection {
 
     /// Returns the longest time for the head of a request.
     pub(super) fn header_timeout(&self) -> Duration {
-        self.config.header_timeout
+        self.config.limits.header_timeout.0
     }
 
     /// Records whether the received data ends within the head of a request.
@@ -198,8 +206,8 @@ impl Connection {
 
     fn patience(&self) -> Duration {
         match self.awaited() {
-            Late::Head => self.config.header_timeout,
-            Late::Idle => self.config.keep_alive,
+            Late::Head => self.config.limits.header_timeout.0,
+            Late::Idle => self.config.limits.keep_alive.0,
         }
     }
 
@@ -293,25 +301,28 @@ impl Drop for Connection {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use tricast_core::span::Span;
+
     use super::*;
-    use crate::web::admission::AdmissionConfig;
 
     const HEAD: Duration = Duration::from_secs(5);
     const IDLE: Duration = Duration::from_secs(75);
 
     /// Returns the settings of connections without limits.
     pub(in crate::web) fn unlimited() -> Arc<ConnectionConfig> {
-        let unlimited = AdmissionConfig {
+        let unlimited = Limits {
             max_connections: 0,
             max_connections_per_address: 0,
             max_connections_per_user: 0,
             handshakes_per_second_per_address: 0,
             changes_per_second_per_user: 0,
+            header_timeout: Span(HEAD),
+            keep_alive: Span(IDLE),
+            ..Limits::default()
         };
         Arc::new(ConnectionConfig {
             counters: Arc::default(),
-            header_timeout: HEAD,
-            keep_alive: IDLE,
+            limits: unlimited,
             admission: Arc::new(Admission::new(unlimited)),
             access: Arc::default(),
         })

@@ -26,8 +26,8 @@ use super::{
     connection_limit,
     problem::{PROBLEM_JSON, Problem},
     request_id::{RequestId, is_valid_id},
+    request_span,
     state::State,
-    telemetry,
 };
 use tricast_core::protocol::error::Code;
 
@@ -218,7 +218,7 @@ fn log_refusal(id: &str, request: &HttpRequest, status: StatusCode, problem: Opt
         .then(|| request.headers().get(header::ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes())))
         .flatten();
     let origin = origin.as_deref().map(beginning);
-    if problem.is_none() && telemetry::is_routine(request.path()) {
+    if problem.is_none() && request_span::is_routine(request.path()) {
         tracing::debug!(id, %method, path, status, "refused");
     } else {
         tracing::info!(id, %method, path, status, code, detail, origin, "refused");

@@ -18,7 +18,7 @@ use super::{
     base_path::BasePath,
     caller::{Caller, FORGET, LocalTenant, start_hub},
     client,
-    config::{AccessConfig, BodyConfig},
+    config::AccessConfig,
     problem::Problem,
 };
 use crate::{
@@ -33,6 +33,7 @@ use tricast_core::{
     ids::random_u64,
     log::Log,
     presence::StreamGuard,
+    settings::Limits,
 };
 use tricast_store::Store;
 
@@ -60,8 +61,8 @@ pub struct Shared {
     pub access: Arc<AccessConfig>,
     /// Limits of streams, handshakes and changes.
     pub admission: Arc<Admission>,
-    /// Limits of request bodies.
-    pub body: BodyConfig,
+    /// Limits of clients, users, tenants and the server.
+    pub limits: Limits,
     /// Permits of probe streams.
     pub doctors: Arc<Semaphore>,
     /// Approximate age at which a stream ends, so that clients spread over the nodes. Zero: never.

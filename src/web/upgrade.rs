@@ -24,21 +24,16 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{connection::Connection, connection_limit::Counted, problem::Problem, socket::Socket};
+use super::{
+    connection::{Connection, Released},
+    connection_limit::Counted,
+    problem::Problem,
+    socket::Socket,
+};
 use tricast_core::hub::Deliver;
 
 /// Bytes that are read from a socket at once.
 const READ_SIZE: usize = 8 * 1024;
-
-/// Starts the next protocol of a connection on its socket.
-pub(super) type Start = Box<dyn FnOnce(Released)>;
-
-/// Socket that HTTP has released, with what counts its connection.
-pub(super) struct Released {
-    pub(super) socket: Socket,
-    pub(super) connection: Rc<Connection>,
-    pub(super) counted: Rc<Counted>,
-}
 
 /// Protocol on a socket that was taken over.
 pub trait Upgraded: Unpin + 'static {

@@ -19,7 +19,7 @@ use actix_web::http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::{
-    connection::{Connection, ConnectionConfig, Late},
+    connection::{Connection, ConnectionConfig, Late, Released},
     connection_limit::Counted,
     framing::{Framing, MAX_NAME},
     malformed::{self, MOST_KEPT},
@@ -27,7 +27,6 @@ use super::{
     socket::Socket,
     timer::Timer,
     turn::Turn,
-    upgrade::Released,
 };
 use tricast_core::{ids::random_u64, pause, protocol::error::Code};
 

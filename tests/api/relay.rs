@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tricast::config::Config;
 use tricast_domain::orders::{Draft, RowLimits};
-use tricast_store::{Store, postgres::PostgresConfig};
+use tricast_store::{
+    Store,
+    postgres::{DatabaseConfig, PostgresConfig},
+};
 
 use crate::{
     cluster::Cluster,
@@ -245,7 +248,8 @@ async fn the_next_process_publishes_events_that_were_left_behind_once() {
 #[tokio::test]
 async fn another_process_without_a_bus_publishes_events_that_were_left_behind() {
     let database = Cluster::shared().database();
-    let config = PostgresConfig { url: database.as_str().into(), ..PostgresConfig::default() };
+    let config =
+        DatabaseConfig { url: database.as_str().into(), shares_log: false, connections: PostgresConfig::default() };
     leave_an_order(&Store::in_database(config, Handle::current()).await.unwrap(), "Ada").await;
     let app = spawn_app_with(|config| config.database_url = database.as_str().into());
     until("the event", || async { (order_events(&app).await == ["Ada"]).then_some(()) }).await;

@@ -27,6 +27,8 @@ const TIMEOUTS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_s
 pub(super) struct Pace {
     /// Interval between two reads of the key files.
     pub(super) files: Duration,
+    /// Interval between two fetches of the URL.
+    pub(super) refresh: Duration,
     /// Minimum time between two fetches that tokens with unknown keys cause, so that invented key names cannot flood the
     /// issuer.
     pub(super) between: Duration,
@@ -39,7 +41,7 @@ pub(super) struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         let s = Duration::from_secs;
-        Self { files: s(2), between: s(10), patience: s(2), backoff: (s(1), s(60)) }
+        Self { files: s(2), refresh: s(300), between: s(10), patience: s(2), backoff: (s(1), s(60)) }
     }
 }
 
@@ -48,7 +50,6 @@ impl Default for Pace {
 pub(super) struct Fetcher {
     client: Client,
     url: Url,
-    refresh: Duration,
     pace: Pace,
     state: Mutex<State>,
     /// Requests a fetch without waiting for the next interval.
@@ -89,7 +90,7 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 impl Fetcher {
-    pub(super) fn new(url: &str, refresh: Duration, pace: Pace) -> Result<Self, KeyError> {
+    pub(super) fn new(url: &str, pace: Pace) -> Result<Self, KeyError> {
         let url = check_url(url).map_err(KeyError::Url)?;
         let client = Client::builder()
             .user_agent(concat!("tricast/", env!("CARGO_PKG_VERSION")))
@@ -103,7 +104,7 @@ impl Fetcher {
         let client = client.build().map_err(|error| KeyError::Url(causes(&error)))?;
         let state = Mutex::new(State { under_way: true, started_at: None });
         let (wanted, fetches) = (Notify::new(), watch::Sender::new(0));
-        Ok(Self { client, url, refresh, pace, state, wanted, fetches })
+        Ok(Self { client, url, pace, state, wanted, fetches })
     }
 
     /// Keeps `keyring` up to date until it is cancelled. After a failed fetch the last keys stay in force.
@@ -131,7 +132,7 @@ impl Fetcher {
             }
             self.state.lock().under_way = false;
             self.fetches.send_modify(|fetches| *fetches += 1);
-            let pause = if failures == 0 { self.refresh } else { self.backoff(failures) };
+            let pause = if failures == 0 { self.pace.refresh } else { self.backoff(failures) };
             // A timeout and a request have the same result: the next fetch.
             let _ = timeout(pause, self.wanted.notified()).await;
         }
@@ -139,7 +140,7 @@ impl Fetcher {
 
     fn backoff(&self, failures: u32) -> Duration {
         let (first, longest) = self.pace.backoff;
-        first.saturating_mul(1 << (failures - 1).min(16)).min(longest).min(self.refresh)
+        first.saturating_mul(1 << (failures - 1).min(16)).min(longest).min(self.pace.refresh)
     }
 
     /// Waits for the end of a fetch that started at most [`Pace::between`] ago, or starts one. Waits no longer than

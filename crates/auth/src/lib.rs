@@ -49,6 +49,7 @@
 mod cache;
 mod channel_access;
 mod claims;
+mod config;
 mod crypto;
 mod error;
 mod fetch;
@@ -67,6 +68,7 @@ mod verifier;
 pub use channel_access::{
     capabilities, may_read, may_read_alert, may_read_channel, may_read_event, required_permission, sees_all, view,
 };
+pub use config::{AuthConfig, AuthMode};
 pub use error::{KeyError, TokenError};
 pub use fetch::check_url;
 pub use identity::Identity;
@@ -74,7 +76,7 @@ pub use key::MIN_SECRET;
 pub use permission::{Permission, Permissions};
 pub use tenant::{BadTenant, TenantName};
 pub use ticket::{LIFETIME as TICKET_LIFETIME, Tickets, TooMany, ticket_name, unguessable};
-pub use verifier::{AuthConfig, Verifier};
+pub use verifier::Verifier;
 
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,13 @@
 //! Verification of tokens: signature, claims, and a cache of the results.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use tokio::sync::watch;
 
 use super::{
     cache::fingerprint,
     claims::{Expected, Verified},
+    config::AuthConfig,
     crypto,
     error::{KeyError, TokenError},
     fetch::{Fetcher, Pace},
@@ -17,48 +18,6 @@ use super::{
     token::Token,
 };
 use tricast_core::clock::Clock;
-
-/// Settings of the verifier. At least one of the first four is required; all that are set apply.
-#[derive(Clone)]
-pub struct AuthConfig {
-    /// Secret of HS256, at least 32 bytes.
-    pub secret: Option<Vec<u8>>,
-    /// Public keys in PEM: RSA, EC (P-256, P-384), Ed25519.
-    pub public_key_file: Option<PathBuf>,
-    /// File with a JWK Set (RFC 7517).
-    pub jwks_file: Option<PathBuf>,
-    /// URL of a JWK Set: https, or http on this machine.
-    pub jwks_url: Option<String>,
-    /// Required `iss`; `None` disables the check.
-    pub issuer: Option<String>,
-    /// Required member of `aud`; `None` disables the check.
-    pub audience: Option<String>,
-    /// Allowed difference between the clocks of issuer and server; default 5 s, as machines that run NTP differ by far less.
-    pub leeway: Duration,
-    /// Interval between two fetches of the URL; default 5 minutes.
-    pub jwks_refresh: Duration,
-}
-
-impl Default for AuthConfig {
-    fn default() -> Self {
-        Self {
-            secret: None,
-            public_key_file: None,
-            jwks_file: None,
-            jwks_url: None,
-            issuer: None,
-            audience: None,
-            leeway: Duration::from_secs(5),
-            jwks_refresh: Duration::from_secs(300),
-        }
-    }
-}
-
-impl fmt::Debug for AuthConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AuthConfig")
-    }
-}
 
 /// Verifies tokens. Cheap to clone; all clones share keys and cache.
 #[derive(Clone)]
@@ -82,7 +41,8 @@ impl fmt::Debug for Verifier {
 }
 
 impl Verifier {
-    /// Reads the keys of the secret and the files. The URL is first fetched by [`Self::run`].
+    /// Reads the keys of the secret and the files; at least one source of keys is required, and all that are set apply. The
+    /// URL is first fetched by [`Self::run`].
     ///
     /// # Errors
     /// [`KeyError`]: names the setting and the file, never their contents.
@@ -93,18 +53,18 @@ impl Verifier {
     /// Does the same as [`Self::open`] with other intervals, for tests.
     pub(super) fn open_at(pace: Pace, config: AuthConfig, clock: Clock) -> Result<Self, KeyError> {
         crypto::install();
-        let AuthConfig { secret, public_key_file, jwks_file, jwks_url, issuer, audience, leeway, jwks_refresh } =
-            config;
-        if secret.is_none() && public_key_file.is_none() && jwks_file.is_none() && jwks_url.is_none() {
+        let AuthConfig { secret, public_key_file, jwks_file, jwks_url, issuer, audience, leeway, .. } = config;
+        if secret.is_empty() && public_key_file.is_none() && jwks_file.is_none() && jwks_url.is_none() {
             return Err(KeyError::NoKeys);
         }
         if jwks_url.is_some() && audience.is_none() {
             tracing::warn!("auth.audience is not set: tokens that the issuer made for other programs are accepted");
         }
-        let fetcher = jwks_url.map(|url| Fetcher::new(&url, jwks_refresh, pace)).transpose()?;
+        let fetcher = jwks_url.map(|url| Fetcher::new(&url, pace)).transpose()?;
         let keyring = Arc::new(Keyring::new(fetcher.is_some()));
-        if let Some(secret) = secret {
-            keyring.replace(Source::Secret, vec![Key::of_secret(&secret).ok_or(KeyError::ShortSecret)?]);
+        if !secret.is_empty() {
+            let key = Key::of_secret(secret.expose().as_bytes()).ok_or(KeyError::ShortSecret)?;
+            keyring.replace(Source::Secret, vec![key]);
         }
         let files: Vec<KeyFile> = [(Source::Pem, public_key_file), (Source::File, jwks_file)]
             .into_iter()
@@ -113,7 +73,7 @@ impl Verifier {
         for file in &files {
             keyring.replace(file.source, file.read()?);
         }
-        let expected = Expected { issuer, audience, leeway };
+        let expected = Expected { issuer, audience, leeway: leeway.0 };
         Ok(Self { inner: Arc::new(Inner { keyring, files, fetcher, pace, expected, clock }) })
     }
 
@@ -189,9 +149,12 @@ impl Verifier {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        OnceLock,
-        atomic::{AtomicBool, Ordering},
+    use std::{
+        sync::{
+            OnceLock,
+            atomic::{AtomicBool, Ordering},
+        },
+        time::Duration,
     };
 
     use jiff::Timestamp;
@@ -205,7 +168,7 @@ mod tests {
     /// Removes the keys between the verification and the cache entry.
     #[test]
     fn a_token_is_remembered_with_the_keys_that_verified_it_only() {
-        const SECRET: &[u8] = b"a secret of more than 32 bytes, for tests only";
+        const SECRET: &str = "a secret of more than 32 bytes, for tests only";
         let keyring = Arc::new(OnceLock::<Arc<Keyring>>::new());
         let armed = Arc::new(AtomicBool::new(false));
         let clock = {
@@ -220,7 +183,7 @@ mod tests {
                 Timestamp::from_second(1_800_000_000).unwrap()
             })
         };
-        let config = AuthConfig { secret: Some(SECRET.to_vec()), ..AuthConfig::default() };
+        let config = AuthConfig { secret: SECRET.into(), ..AuthConfig::default() };
         let verifier = Verifier::open(config, clock).unwrap();
         assert!(keyring.set(Arc::clone(&verifier.inner.keyring)).is_ok());
         let claims = Claims {
@@ -233,7 +196,7 @@ mod tests {
             issuer: None,
             audience: None,
         };
-        let token = mint(&claims, &SigningKey::of_secret(SECRET).unwrap()).unwrap();
+        let token = mint(&claims, &SigningKey::of_secret(SECRET.as_bytes()).unwrap()).unwrap();
         armed.store(true, Ordering::SeqCst);
         assert!(verifier.verify(&token).is_ok(), "the keys were in force at the call");
         assert_eq!(verifier.verify(&token).unwrap_err(), TokenError::BadSignature);

@@ -13,26 +13,37 @@ use redis::{
     cluster::ClusterClient,
     sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
+use tricast_core::{section, span::Span};
 use url::Url;
 
-/// Settings of a node.
-#[derive(Clone)]
-pub struct ClusterConfig {
-    /// URL of the bus, as in the module documentation. It contains a password and must not be printed.
-    pub url: String,
-    /// Prefix of all keys, so that several clusters may share one Redis. Default `tricast`.
-    pub key_prefix: String,
-    /// Certificates, in PEM, of the authorities to trust; without it those of the system.
-    pub ca_file: Option<PathBuf>,
-    /// Display name of this node. Default: the host's name and a few random letters.
-    pub node: String,
-    /// Time without a heartbeat of the leader after which another node takes over. Default 4 s.
-    pub lease: Duration,
-    /// Time that a push waits for Redis before it is refused. Default 5 s.
-    pub push_timeout: Duration,
+section! {
+    /// Use of the bus that several nodes share.
+    pub struct ClusterConfig {
+        /// Prefix of all keys on `bus`, so that several clusters can share one Redis.
+        key_prefix: String = "tricast".into(),
+        /// File with the certificates, in PEM, of the authorities that may vouch for Redis; without it those of the system.
+        ca_file: Option<PathBuf> = None,
+        /// Time without a sign of the leader after which another node takes its place.
+        #[range(Span::from_secs(1)..=Span::from_secs(60))]
+        lease: Span = Span::from_secs(4),
+        /// Longest time that a push waits for Redis before it is refused.
+        #[range(Span::from_millis(100)..=Span::from_secs(60))]
+        push_timeout: Span = Span::from_secs(5),
+    }
 }
 
-impl ClusterConfig {
+/// The bus, and this node among those that share it.
+#[derive(Clone)]
+pub struct BusConfig {
+    /// URL of the bus, as in the module documentation. It contains a password and must not be printed.
+    pub url: String,
+    /// Display name of this node. Default: the host's name and a few random letters.
+    pub node: String,
+    /// Settings of the cluster.
+    pub cluster: ClusterConfig,
+}
+
+impl BusConfig {
     /// Returns the URL without login and query, for the log.
     pub(super) fn url_without_login(&self) -> String {
         let (scheme, rest) = self.url.split_once("://").unwrap_or(("", &self.url));
@@ -218,14 +229,7 @@ mod tests {
             ("unix:///run/redis.sock?pass=secret", "unix:///run/redis.sock"),
             ("redis://127.0.0.1", "redis://127.0.0.1"),
         ] {
-            let config = ClusterConfig {
-                url: url.into(),
-                key_prefix: String::new(),
-                ca_file: None,
-                node: String::new(),
-                lease: CONNECT,
-                push_timeout: CONNECT,
-            };
+            let config = BusConfig { url: url.into(), node: String::new(), cluster: ClusterConfig::default() };
             assert_eq!(config.url_without_login(), place);
         }
     }

@@ -47,7 +47,7 @@ struct Candidacy {
 
 /// Sends heartbeats until the task is cancelled.
 pub(super) async fn run(node: Arc<Node>) {
-    let lease = node.config.lease;
+    let lease = node.config.cluster.lease.0;
     // Time at which the last request with a reply was sent: the lease starts at the earliest then.
     let mut last_reply = Instant::now();
     // Times since which there is no valid log, and no leader.
@@ -187,7 +187,7 @@ async fn send(
         .request(async |connection| {
             let mut beat = scripts::BEAT.prepare_invoke();
             beat.key(keys.meta()).key(keys.leader()).key(state).key(seen).key(keys.beat(&node.id));
-            beat.arg(&node.id).arg(node.config.lease.as_millis() as u64);
+            beat.arg(&node.id).arg(node.config.cluster.lease.0.as_millis() as u64);
             beat.arg(i32::from(candidacy.is_candidate)).arg(i32::from(candidacy.may_bootstrap));
             match read {
                 Some(Followed { epoch, seq, entry_id }) => beat.arg(epoch.to_string()).arg(*seq).arg(entry_id),

@@ -80,7 +80,7 @@ pub(super) async fn run(node: Arc<Node>) {
             node.metrics.surrenders.inc();
             tracing::error!(node = node.id, ?span, "cannot lead: not standing for election for some time");
             node.pause_candidacy(span);
-            drop(timeout(node.config.lease, seen.wait_for(|seen| !seen.elected)).await);
+            drop(timeout(node.config.cluster.lease.0, seen.wait_for(|seen| !seen.elected)).await);
         }
         sleep(PAUSE).await;
     }

@@ -61,7 +61,7 @@ mod time;
 mod wire;
 
 pub use catch_up::Behind;
-pub use config::{ClusterConfig, check_bus_url};
+pub use config::{BusConfig, ClusterConfig, check_bus_url};
 pub use health::{Fault, WriteRefusal};
 pub use metrics::Metrics;
 use node::Node;
@@ -102,16 +102,16 @@ impl Cluster {
     /// # Errors
     /// [`BusError`].
     pub fn start(
-        config: ClusterConfig,
+        config: BusConfig,
         own_clock: Clock,
         clock: (Clock, ClockSetter),
         log: LogConfig,
         aggregator: AggregatorConfig,
         runtime: &Handle,
     ) -> Result<Self, BusError> {
-        let ca = config.ca_file.as_ref().map(fs::read).transpose().map_err(BusError::Authorities)?;
+        let ca = config.cluster.ca_file.as_ref().map(fs::read).transpose().map_err(BusError::Authorities)?;
         let target = config::target(&config.url, ca).map_err(BusError::Url)?;
-        let push_timeout = config.push_timeout;
+        let push_timeout = config.cluster.push_timeout.0;
         let node = Arc::new(Node::new(config, connection::Link::new(target), own_clock, clock, log, aggregator));
         let (cluster, tasks) = Self::of(node, push_timeout);
         tasks.into_iter().for_each(|task| drop(runtime.spawn(task)));

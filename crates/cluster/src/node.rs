@@ -15,7 +15,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{config::ClusterConfig, connection::Link, health::Health, keys::Keys, metrics::Metrics, time::Timekeeper};
+use super::{config::BusConfig, connection::Link, health::Health, keys::Keys, metrics::Metrics, time::Timekeeper};
 use tricast_core::{
     aggregator::AggregatorConfig,
     clock::{Clock, ClockSetter},
@@ -36,7 +36,7 @@ pub(super) use replicas::{Loaded, united};
 pub(super) struct Node {
     /// Name with a unique suffix, which identifies the leader and the origin of groups.
     pub(super) id: String,
-    pub(super) config: ClusterConfig,
+    pub(super) config: BusConfig,
     pub(super) link: Link,
     pub(super) keys: Keys,
     /// Clock of this machine.
@@ -142,7 +142,7 @@ pub(super) struct Confirmed {
 
 impl Node {
     pub(super) fn new(
-        config: ClusterConfig,
+        config: BusConfig,
         link: Link,
         own_clock: Clock,
         (clock, setter): (Clock, ClockSetter),
@@ -153,7 +153,7 @@ impl Node {
         Self {
             id,
             link,
-            keys: Keys::new(&config.key_prefix),
+            keys: Keys::new(&config.cluster.key_prefix),
             config,
             own_clock,
             clock,

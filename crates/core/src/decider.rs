@@ -91,8 +91,8 @@ impl Decider {
     pub fn new(clock: Clock, config: AggregatorConfig) -> Self {
         let known = built_in::event_channels().map(|channel| (channel, Known::Events)).collect();
         Self {
-            series: SeriesTable::new(config.max_series, config.channel_ttl),
-            expiry: Expiry::new(config.channel_ttl),
+            series: SeriesTable::new(config.limits.max_series, config.channel_ttl()),
+            expiry: Expiry::new(config.channel_ttl()),
             clock,
             config,
             known,
@@ -182,7 +182,7 @@ impl Decider {
             }
             (None, _) if built_in::contains(channel) => Ok(false),
             (None, _) => {
-                let AggregatorConfig { max_channels, .. } = self.config;
+                let max_channels = self.config.limits.max_channels;
                 if origin == Origin::Pushed && max_channels > 0 && self.pushed_channels >= max_channels {
                     return Err(Refusal::TooManyChannels(self.pushed_channels));
                 }

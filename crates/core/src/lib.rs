@@ -37,6 +37,7 @@ pub mod reader;
 pub mod reading;
 pub mod resume;
 pub mod sample;
+pub mod settings;
 pub mod snapshot;
 pub mod span;
 pub mod throttle_group;

@@ -21,6 +21,7 @@ use super::{
 
 mod change;
 mod channels;
+mod config;
 mod inner;
 mod notices;
 mod query;
@@ -29,28 +30,12 @@ mod writer;
 
 pub use change::{Change, Chunk, Origins, assign_offsets};
 pub use channels::ChannelInfo;
+pub use config::LogConfig;
 use inner::{Entry, Inner};
 use notices::Notices;
 pub use query::{Changes, Events};
 pub use stored::{ChannelTimes, StoredLog, StoredPublication};
 pub use writer::LogWriter;
-
-/// Capacity of the ring of events, and of the memory of ended channels.
-#[derive(Clone, Copy, Debug)]
-pub struct LogConfig {
-    /// Most events kept. Default 10,000.
-    pub events: usize,
-    /// Most bytes of events kept. Default 16 MiB.
-    pub bytes: usize,
-    /// Most ends of channels kept. Default 10,000.
-    pub ends: usize,
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self { events: 10_000, bytes: 16 << 20, ends: 10_000 }
-    }
-}
 
 /// Log of one tenant. See the module.
 #[derive(Debug)]

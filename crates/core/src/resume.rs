@@ -82,12 +82,13 @@ mod tests {
         channel::EventName,
         log::{Change, LogConfig},
         position::Epoch,
+        settings::Size,
     };
 
     #[test]
     fn the_verdict_depends_on_the_events_that_the_log_still_has_for_these_channels() {
         let epoch = Epoch::random();
-        let config = LogConfig { events: 2, bytes: usize::MAX, ends: 10 };
+        let config = LogConfig { events: 2, bytes: Size(usize::MAX), ends: 10, ..LogConfig::default() };
         let (mut writer, log) = Log::create_as(config, epoch.clone(), Some(vec![Epoch::parse("before").unwrap()]));
         for name in ["orders", "orders", "deploys", "deploys"] {
             let event = EventName::parse("x").ok();

@@ -19,7 +19,7 @@ use tricast_domain::{
 };
 
 pub use activity::{Activity, Gauges};
-use postgres::{PostgresConfig, PostgresStore};
+use postgres::{DatabaseConfig, PostgresStore};
 use sqlite::SqliteStore;
 
 mod abort;
@@ -81,7 +81,7 @@ impl Store {
     ///
     /// # Errors
     /// [`OpenError`].
-    pub async fn in_database(config: PostgresConfig, runtime: Handle) -> Result<Self, OpenError> {
+    pub async fn in_database(config: DatabaseConfig, runtime: Handle) -> Result<Self, OpenError> {
         Ok(Self::Postgres(PostgresStore::open(config, runtime).await?))
     }
 

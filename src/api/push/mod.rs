@@ -75,7 +75,7 @@ pub(crate) async fn post(
 ) -> Result<JsonResponse<PushResponse>, Problem> {
     let Authorized { state, caller, arrived, .. } = access;
     let body = body.bytes().await?;
-    let (ndjson, weight, most) = (is_ndjson(&request), body.len(), state.shared.body.max_lines);
+    let (ndjson, weight, most) = (is_ndjson(&request), body.len(), state.shared.limits.max_lines);
     let parsed = if weight > PARSE_ELSEWHERE {
         let parsed = web::block(move || batch::parse(&body, ndjson, most)).await;
         parsed.map_err(|_| Problem::internal("the parsing thread is gone"))?

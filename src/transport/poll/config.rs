@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-/// Settings of the polls; made by `config`, never read from elsewhere.
+/// Settings of the polls.
 #[derive(Clone, Copy, Debug)]
 pub struct PollConfig {
     /// Longest time for which a request is held. Default 25 s: common proxies cut at 60.
     pub long_poll_max: Duration,
-    /// Most channels of one request. Default 100; 0 means no limit.
-    pub max_subscriptions: usize,
 }

@@ -19,21 +19,21 @@ use actix_web::{
 };
 use tokio::time::Instant;
 
-mod answer;
 mod config;
-mod question;
 mod representation;
+mod request;
+mod response;
 mod schema;
 mod snapshot_schema;
 
 pub use config::PollConfig;
 
-use self::{question::Question, representation::Representation};
+use self::{representation::Representation, request::PollRequest};
 use crate::{
     transport::stream::{
         cutover::{self, Cutover},
-        expiry::Expiry,
         subscriptions,
+        token_expiry::Expiry,
     },
     web::{
         access,
@@ -131,27 +131,27 @@ async fn answer_to(
     one: Option<&str>,
 ) -> Result<HttpResponse, Problem> {
     let caller = access::identify(state, request).await?;
-    let question = Question::read(request, one, &caller, config)?;
-    access::check_reading(&caller.identity, &question.target.selectors()?)?;
+    let poll = PollRequest::read(request, one, &caller, config, &state.shared.limits)?;
+    access::check_reading(&caller.identity, &poll.target.selectors()?)?;
     caller.local.note_poll(&caller.identity);
     let log = &caller.tenant.log;
-    if let Some(cursor) = &question.cursor {
+    if let Some(cursor) = &poll.cursor {
         state.shared.tenants.catch_up(log, cursor).await?;
     }
     // A client that continues from a cursor has had it.
-    let is_new = || question.since(log).is_none_or(|since| since.gap);
-    if let Some(span) = question.backfill.filter(|_| is_new()) {
-        return with_history(state, &caller, request, &question, span).await;
+    let is_new = || poll.since(log).is_none_or(|since| since.gap);
+    if let Some(span) = poll.backfill.filter(|_| is_new()) {
+        return with_history(state, &caller, request, &poll, span).await;
     }
-    let mut representation = answer::to(&question, &caller)?;
+    let mut representation = response::to(&poll, &caller)?;
     let mut verdict = etag::judge(request.headers(), &representation.tag, representation.modified);
-    if let Some(wait) = question.wait
-        && is_current(&question, verdict, &representation)
+    if let Some(wait) = poll.wait
+        && is_current(&poll, verdict, &representation)
         && !wait.is_zero()
     {
         let deadline = Instant::now() + wait;
         let (first, start) = (representation.tag.clone(), Instant::now());
-        representation = hold(state, &caller, request, &question, representation, deadline).await?;
+        representation = hold(state, &caller, request, &poll, representation, deadline).await?;
         verdict = match etag::judge(request.headers(), &representation.tag, representation.modified) {
             // `*` matches any tag, and a date any change in its second: the client waits for a change.
             Verdict::NotModified if representation.tag != first => Verdict::Modified,
@@ -166,7 +166,7 @@ async fn answer_to(
         counters.deliveries.inc();
     }
     let personal = state.shared.access.verifier.is_some();
-    let mut response = respond(state.shared.clock.now(), personal, request, &question, &representation, verdict).await;
+    let mut response = respond(state.shared.clock.now(), personal, request, &poll, &representation, verdict).await;
     if state.shared.tenants.is_stale() {
         response.headers_mut().insert(header::WARNING, HeaderValue::from_static(STALE));
     }
@@ -178,15 +178,15 @@ async fn with_history(
     state: &Rc<State>,
     caller: &Caller,
     request: &HttpRequest,
-    question: &Question,
+    poll: &PollRequest,
     span: std::time::Duration,
 ) -> Result<HttpResponse, Problem> {
-    let wanted: Vec<_> = question.target.selectors()?.into_iter().map(|selector| (selector, span)).collect();
+    let wanted: Vec<_> = poll.target.selectors()?.into_iter().map(|selector| (selector, span)).collect();
     let log = &caller.tenant.log;
     let mut attempts = 8;
     let (now, cutover) = loop {
         let head = log.head();
-        let pair = (answer::to(question, caller)?, Cutover::set(caller, &wanted, state.shared.clock.now()));
+        let pair = (response::to(poll, caller)?, Cutover::set(caller, &wanted, state.shared.clock.now()));
         attempts -= 1;
         // Both are of one moment; or nearly, if there are continuous publications.
         if log.head() == head || attempts == 0 {
@@ -198,13 +198,13 @@ async fn with_history(
     let verdict = etag::judge(request.headers(), &representation.tag, None);
     state.shared.counters.of(Transport::Poll).deliveries.inc();
     let personal = state.shared.access.verifier.is_some();
-    Ok(respond(state.shared.clock.now(), personal, request, question, &representation, verdict).await)
+    Ok(respond(state.shared.clock.now(), personal, request, poll, &representation, verdict).await)
 }
 
 /// Returns whether the client is up to date, so that it has to wait.
-fn is_current(question: &Question, verdict: Verdict, representation: &Representation) -> bool {
+fn is_current(poll: &PollRequest, verdict: Verdict, representation: &Representation) -> bool {
     verdict == Verdict::NotModified
-        || (verdict == Verdict::Unconditional && question.cursor.is_some() && representation.empty)
+        || (verdict == Verdict::Unconditional && poll.cursor.is_some() && representation.empty)
 }
 
 /// Waits until the representation changes, or `deadline`, or the server drains.
@@ -212,7 +212,7 @@ async fn hold(
     state: &Rc<State>,
     caller: &Caller,
     request: &HttpRequest,
-    question: &Question,
+    poll: &PollRequest,
     first: Arc<Representation>,
     deadline: Instant,
 ) -> Result<Arc<Representation>, Problem> {
@@ -222,18 +222,18 @@ async fn hold(
         return Ok(first);
     };
     let expiry = Expiry::of(&caller.identity, state.shared.clock.now()).at();
-    let not_before = (Instant::now() + question.interval).min(deadline);
+    let not_before = (Instant::now() + poll.interval).min(deadline);
     let mut reader = Reader::open(&caller.local.hub, CatchUp::EventsFirst);
     reader.set_filter(subscriptions::filter(&caller.identity));
-    let since = question.since(&caller.tenant.log);
-    for selector in question.target.selectors()? {
+    let since = poll.since(&caller.tenant.log);
+    for selector in poll.target.selectors()? {
         reader.subscribe(selector, std::time::Duration::ZERO, since.as_ref().map(|since| &since.position));
     }
     loop {
         reader.collect(usize::MAX, &mut Nothing);
-        let representation = answer::to(question, caller)?;
+        let representation = response::to(poll, caller)?;
         let verdict = etag::judge(request.headers(), &representation.tag, representation.modified);
-        let changed = representation.tag != first.tag || !is_current(question, verdict, &representation);
+        let changed = representation.tag != first.tag || !is_current(poll, verdict, &representation);
         let now = Instant::now();
         if expiry.is_some_and(|at| now >= at) {
             return Err(Problem::unauthorized(Some("invalid_token"), "the token has expired"));
@@ -250,7 +250,7 @@ async fn respond(
     now: jiff::Timestamp,
     personal: bool,
     request: &HttpRequest,
-    question: &Question,
+    poll: &PollRequest,
     representation: &Arc<Representation>,
     verdict: Verdict,
 ) -> HttpResponse {
@@ -265,13 +265,13 @@ async fn respond(
     if let (Some(date), true) = (&representation.last_modified, settled) {
         response.insert_header((header::LAST_MODIFIED, date.clone()));
     }
-    if let (Some(wait), true) = (question.wait, question.preferred) {
+    if let (Some(wait), true) = (poll.wait, poll.preferred) {
         response.insert_header(("Preference-Applied", format!("wait={}", wait.as_secs())));
     }
     if verdict == Verdict::NotModified {
         return response.finish();
     }
-    if question.text {
+    if poll.text {
         response.insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8"));
         return response.body(representation.to_text());
     }

@@ -6,8 +6,6 @@
 //! | Engine.IO | returns every message |
 //! | Socket.IO | namespaces `/` and `/custom`: emits `auth` with the client's `auth`, answers `message` with `message-back` and `message-with-ack` with an acknowledgement |
 
-use std::time::Duration;
-
 use actix_web::{HttpResponse, web};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -19,7 +17,10 @@ use super::{
     output::{Outgoing, Packets},
     post,
 };
-use crate::transport::SlowClientConfig;
+use tricast_core::{
+    settings::{Heartbeat, Limits, Size},
+    span::Span,
+};
 
 /// Kind of the echo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,19 +34,22 @@ pub enum Echo {
 /// Namespaces of the suite.
 const NAMESPACES: [&str; 2] = ["/", "/custom"];
 
-/// Adds the echo at `path`, with the times that the suites expect.
+/// Returns the limits that the suites expect of a server.
+pub fn limits() -> Limits {
+    Limits {
+        max_message: Size(1_000_000),
+        messages_per_second: 0,
+        max_bad_messages: 0,
+        auth_timeout: Span::from_secs(1),
+        ..Limits::default()
+    }
+}
+
+/// Adds the echo at `path`, with the times that the suites expect. The server needs [`limits`].
 pub fn configure(services: &mut web::ServiceConfig, path: &str, echo: Echo, registry: &web::Data<Registry>) {
     let config = SocketIoConfig {
-        ping_interval: Duration::from_millis(300),
-        ping_timeout: Duration::from_millis(200),
-        max_payload: 1_000_000,
-        max_subscriptions: 0,
-        messages_per_second: 0,
-        message_burst: 0,
-        max_requests: 0,
-        connect_timeout: Duration::from_secs(1),
-        slow_client: SlowClientConfig { slow_after: Duration::ZERO, step: Duration::ZERO },
-        max_bad_messages: 0,
+        // 200 ms to reply to a ping.
+        heartbeat: Heartbeat { interval: Span::from_millis(300), timeout: Span::from_millis(500) },
         echo: Some(echo),
     };
     let resource = web::resource(path)

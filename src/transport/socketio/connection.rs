@@ -117,12 +117,13 @@ impl Connection {
     ) -> Self {
         let now = Instant::now();
         let upgrades = if framing == Framing::Payload { json!(["websocket"]) } else { json!([]) };
-        let max_payload = if config.max_payload == 0 { u32::MAX as usize } else { config.max_payload };
+        let limits = &state.shared.limits;
+        let max_payload = if limits.max_message.0 == 0 { u32::MAX as usize } else { limits.max_message.0 };
         let open = json!({
             "sid": *sid,
             "upgrades": upgrades,
-            "pingInterval": config.ping_interval.as_millis() as u64,
-            "pingTimeout": config.ping_timeout.as_millis() as u64,
+            "pingInterval": config.heartbeat.interval.0.as_millis() as u64,
+            "pingTimeout": config.ping_timeout().as_millis() as u64,
             "maxPayload": max_payload,
         });
         Self {
@@ -134,11 +135,11 @@ impl Connection {
             connects: 0,
             assembly: None,
             wake_at: Some(now),
-            next_ping: now + config.ping_interval,
+            next_ping: now + config.heartbeat.interval.0,
             pong_until: None,
-            connect_until: time::connect_until(config, now),
+            connect_until: time::connect_until(limits, now),
             pauses: pause::count(),
-            rate: MessageRate::new(config.messages_per_second, config.message_burst, now),
+            rate: MessageRate::new(limits.messages_per_second, limits.message_burst, now),
             bad_messages: FixedWindow::new(now),
             closing: None,
             has_left: false,

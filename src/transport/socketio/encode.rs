@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{codec::packet, namespace::Namespace, output::text_of};
+use super::{codec::packet, frames::text_of, namespace::Namespace};
 use crate::transport::websocket::frame;
 use tricast_core::{position::Position, protocol::slot, publication::Publication, snapshot::SNAPSHOT};
 

@@ -33,6 +33,7 @@ mod config;
 pub mod conformance;
 mod connection;
 mod encode;
+mod frames;
 mod link;
 mod namespace;
 mod output;
@@ -192,7 +193,7 @@ pub(crate) async fn get(
             }
             let response = handshake(&request).await?;
             let (place, counters) = (websocket::Place::take(link), Arc::clone(&state.shared.counters));
-            let max_payload = config.max_payload;
+            let max_payload = state.shared.limits.max_message.0;
             upgrade(&request, response, payload, move |wire| {
                 websocket::Upgrade::new(place, wire, max_payload, counters)
             })
@@ -223,7 +224,7 @@ async fn open(
         None => Ok(polling::start(connection, registry)),
         Some(response) => {
             let counters = Arc::clone(&state.shared.counters);
-            let max_payload = config.max_payload;
+            let max_payload = state.shared.limits.max_message.0;
             upgrade(request, response, payload, move |wire| {
                 websocket::Direct::new(connection, wire, max_payload, counters)
             })
@@ -266,7 +267,6 @@ async fn head() -> HttpResponse {
 pub(crate) async fn post(
     request: HttpRequest,
     payload: web::Payload,
-    config: web::Data<SocketIoConfig>,
     registry: web::Data<Registry>,
     WorkerState(state): WorkerState,
 ) -> Result<HttpResponse, Problem> {
@@ -279,7 +279,7 @@ pub(crate) async fn post(
         Ok(Query { sid: Some(sid), .. }) => registry.get(&sid),
     };
     let Some(link) = link else { return Ok(EngineFailure::UnknownSession.into()) };
-    match polling::post(&state, &config, &request, payload, &link).await {
+    match polling::post(&state, &request, payload, &link).await {
         Ok(response) => Ok(response),
         Err(polling::PostFailure::Engine(failure)) => Ok(failure.into()),
         Err(polling::PostFailure::Body(problem)) => Err(problem),

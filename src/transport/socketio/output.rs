@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     codec::{engine, packet},
+    frames::{end_of, text_of},
     link::Framing,
     namespace::Namespace,
     rooms::Rooms,
@@ -79,16 +80,6 @@ pub(super) fn write(out: &mut Vec<u8>, packets: &mut Packets, framing: Framing) 
     }
 }
 
-/// Returns the text of a frame that the server wrote: what follows its header (RFC 6455, section 5.2).
-pub(super) fn text_of(frame: &Bytes) -> Bytes {
-    let header = match frame.get(1) {
-        Some(126) => 4,
-        Some(127) => 10,
-        _ => 2,
-    };
-    frame.slice(header.min(frame.len())..)
-}
-
 /// Output of one namespace of a connection, in one framing.
 pub(super) struct NamespaceOutput<'a, const PAYLOAD: bool> {
     pub(super) namespace: Namespace,
@@ -137,16 +128,6 @@ fn payload_of(frames: &Bytes) -> Bytes {
         out.extend_from_slice(&text);
     }
     out.into()
-}
-
-/// Returns the end of the first frame; `None` without a whole frame.
-pub(super) fn end_of(frames: &[u8]) -> Option<usize> {
-    let (header, length): (usize, usize) = match *frames.get(1)? {
-        126 => (4, usize::from(u16::from_be_bytes(frames.get(2..4)?.try_into().ok()?))),
-        127 => (10, usize::try_from(u64::from_be_bytes(frames.get(2..10)?.try_into().ok()?)).ok()?),
-        short => (2, usize::from(short)),
-    };
-    header.checked_add(length).filter(|end| *end <= frames.len())
 }
 
 impl<const PAYLOAD: bool> Output for NamespaceOutput<'_, PAYLOAD> {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{
     EngineFailure,
     codec::engine,
-    config::{MAX_PACKETS, SocketIoConfig},
+    config::MAX_PACKETS,
     connection::Connection,
     link::{Framing, Input, Link, LinkError, Ready},
     registry::Registry,
@@ -171,7 +171,6 @@ pub(super) async fn get(request: &HttpRequest, link: &Link) -> Result<HttpRespon
 /// Handles a `POST` with a session: processes the client's packets.
 pub(super) async fn post(
     state: &Rc<State>,
-    config: &SocketIoConfig,
     request: &HttpRequest,
     payload: web::Payload,
     link: &Link,
@@ -181,9 +180,10 @@ pub(super) async fn post(
         return Err(EngineFailure::BadRequest("binary data is sent as base64 in a payload").into());
     }
     let body = body::read(&state.shared, request, &mut payload.into_inner()).await?;
-    if config.max_payload > 0 && body.len() > config.max_payload {
+    let most = state.shared.limits.max_message.0;
+    if most > 0 && body.len() > most {
         state.shared.counters.limit(Limit::Message).inc();
-        return Err(PostFailure::TooLarge(config.max_payload));
+        return Err(PostFailure::TooLarge(most));
     }
     let text = std::str::from_utf8(&body).map_err(|_| EngineFailure::BadRequest("the payload is not UTF-8"));
     let packets = text.and_then(|text| {

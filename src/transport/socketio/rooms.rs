@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use super::{
     encode,
+    frames::{end_of, text_of},
     namespace::Namespace,
-    output::{end_of, text_of},
 };
 use tricast_core::{channel::Channel, position::Position, publication::Publication};
 

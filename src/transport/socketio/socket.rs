@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
-    config::SocketIoConfig,
     link::Framing,
     namespace::Namespace,
     output::{CommandReplies, NamespaceOutput, Packets, push_event},
@@ -61,7 +60,6 @@ pub(super) struct Socket {
     stream: Stream,
     /// A second pace for the same channel: `metrics-update` beside `dashboard:update`.
     metrics: Option<Box<Stream>>,
-    config: SocketIoConfig,
     rooms: Rooms,
     commands: Commands,
     /// Events that wait for a command in flight.
@@ -94,27 +92,15 @@ pub(super) struct ClientEvent {
     pub(super) ack: Option<u64>,
 }
 
-fn stream_config(config: &SocketIoConfig) -> StreamConfig {
-    StreamConfig {
-        transport: Transport::SocketIo,
-        order: CatchUp::StatesFirst,
-        budget: BUDGET,
-        max_subscriptions: config.max_subscriptions,
-        slow_client: config.slow_client,
-    }
-}
+/// The engine's settings for a namespace.
+const STREAM: StreamConfig =
+    StreamConfig { transport: Transport::SocketIo, order: CatchUp::StatesFirst, budget: BUDGET };
 
 impl Socket {
     /// Opens a client's side of a namespace.
-    pub(super) fn open(
-        namespace: Namespace,
-        state: Rc<State>,
-        config: &SocketIoConfig,
-        caller: Caller,
-        sid: String,
-        with_offset: bool,
-    ) -> Self {
-        let stream = Stream::open(state, stream_config(config), Some(caller), Duration::ZERO, None);
+    pub(super) fn open(namespace: Namespace, state: Rc<State>, caller: Caller, sid: String, with_offset: bool) -> Self {
+        let max_requests = state.shared.limits.max_requests;
+        let stream = Stream::open(state, STREAM, Some(caller), Duration::ZERO, None);
         Self {
             namespace,
             sid,
@@ -124,9 +110,8 @@ impl Socket {
             with_offset,
             stream,
             metrics: None,
-            config: *config,
             rooms: Rooms::default(),
-            commands: Commands::new(config.max_requests),
+            commands: Commands::new(max_requests),
             waiting: VecDeque::new(),
             later: InFlight::new(),
             end: None,

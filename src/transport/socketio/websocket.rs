@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     transport::websocket::{
-        CLOSE_WAIT, FAILED_WAIT,
-        frame::{self, Decoder, FrameError, Incoming},
+        CLOSE_WAIT, FAILED_WAIT, FrameError,
+        frame::{self, Decoder, Incoming},
     },
     web::upgrade::{Upgraded, Wire},
 };

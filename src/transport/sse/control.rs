@@ -32,6 +32,7 @@ use tricast_core::{
         error::Code,
         message::RequestId,
     },
+    settings::Limits,
 };
 
 /// Messages that may wait for one stream.
@@ -124,11 +125,11 @@ pub(super) struct Registration {
 }
 
 impl SessionRegistry {
-    /// Returns an empty registry. A session takes as many messages, of the same size, as a WebSocket; 0 means no limit.
-    pub fn new(messages_per_second: u32, message_burst: u32, max_message: usize) -> Self {
-        let quota = NonZeroU32::new(messages_per_second)
-            .map(|rate| Quota::per_second(rate).allow_burst(NonZeroU32::new(message_burst).unwrap_or(rate)));
-        Self { quota, max_message, open: Mutex::default() }
+    /// Returns an empty registry. A session takes as many messages, of the same size, as a WebSocket.
+    pub fn new(limits: &Limits) -> Self {
+        let quota = NonZeroU32::new(limits.messages_per_second)
+            .map(|rate| Quota::per_second(rate).allow_burst(NonZeroU32::new(limits.message_burst).unwrap_or(rate)));
+        Self { quota, max_message: limits.max_message.0, open: Mutex::default() }
     }
 
     /// Registers a session of `identity`.

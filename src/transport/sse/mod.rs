@@ -57,7 +57,7 @@ use crate::{
 };
 use tricast_core::{
     channel::Selector, counters::Transport, interval::parse_interval, log::Log, position::Position,
-    protocol::error::Code, resume::ResetReason,
+    protocol::error::Code, resume::ResetReason, settings::Limits,
 };
 use tricast_domain::history::parse_backfill;
 
@@ -174,30 +174,27 @@ pub(crate) async fn open(
 }
 
 /// Handles `HEAD /events`: the headers of the response to a GET, without the stream. Monitors use it.
-async fn peek(
-    request: HttpRequest,
-    config: web::Data<SseConfig>,
-    WorkerState(state): WorkerState,
-) -> Result<HttpResponse, Problem> {
+async fn peek(request: HttpRequest, WorkerState(state): WorkerState) -> Result<HttpResponse, Problem> {
     let query = Query::read(&request)?;
     // The permit of the stream is released at the end of this function.
     let _slot = state.open_stream(Transport::Sse, state.address(&request))?;
     if query.probe.is_none() {
         let caller = access::identify(&state, &request).await?;
-        wanted(&query, &caller, **config)?;
+        wanted(&query, &caller, &state.shared.limits)?;
     }
     // Of unknown length, like the stream.
     Ok(head(StatusCode::OK).streaming(futures_util::stream::empty::<Result<web::Bytes, std::convert::Infallible>>()))
 }
 
 /// Returns the requested channels, checked.
-fn wanted(query: &Query, caller: &Caller, config: SseConfig) -> Result<Vec<Selector>, Problem> {
+fn wanted(query: &Query, caller: &Caller, limits: &Limits) -> Result<Vec<Selector>, Problem> {
     let selectors = match &query.channels {
         Some(list) => channels::parse_list(list)?,
         None => channels::default_for(&caller.identity)?,
     };
-    if config.max_subscriptions > 0 && selectors.len() > config.max_subscriptions {
-        let detail = format!("a stream has at most {} channels", config.max_subscriptions);
+    let most = limits.max_subscriptions;
+    if most > 0 && selectors.len() > most {
+        let detail = format!("a stream has at most {most} channels");
         return Err(Problem::bad_request(detail));
     }
     access::check_reading(&caller.identity, &selectors)?;
@@ -223,7 +220,7 @@ async fn stream(
     let mut slot = state.open_stream(Transport::Sse, state.address(request))?;
     let caller = access::identify_stream(state, request).await?;
     let log = &caller.tenant.log;
-    let selectors = wanted(query, &caller, config)?;
+    let selectors = wanted(query, &caller, &state.shared.limits)?;
     let interval = match &query.interval {
         None => std::time::Duration::ZERO,
         Some(text) => parse_interval(text).map_err(|error| Problem::bad_request(format!("interval: {error}")))?,
@@ -248,8 +245,7 @@ async fn stream(
     };
 
     let timeout = std::time::Duration::ZERO;
-    let stream_config = session::stream_config(&config);
-    let mut stream = Stream::open(Rc::clone(state), stream_config, Some(caller.clone()), timeout, Some(slot));
+    let mut stream = Stream::open(Rc::clone(state), session::STREAM, Some(caller.clone()), timeout, Some(slot));
     let verdict = judge();
     let registration = registry.register(&caller.identity)?;
     let is_stale = state.shared.tenants.is_stale();

@@ -43,16 +43,9 @@ pub(super) struct EventStream {
     registration: Registration,
 }
 
-/// Returns the engine's settings for an event stream.
-pub(super) fn stream_config(config: &SseConfig) -> StreamConfig {
-    StreamConfig {
-        transport: Transport::Sse,
-        order: CatchUp::EventsFirst,
-        budget: BUDGET,
-        max_subscriptions: config.max_subscriptions,
-        slow_client: config.slow_client,
-    }
-}
+/// The engine's settings for an event stream.
+pub(super) const STREAM: StreamConfig =
+    StreamConfig { transport: Transport::Sse, order: CatchUp::EventsFirst, budget: BUDGET };
 
 /// Returns the session of a stream that begins with `greeting`.
 pub(super) fn open(

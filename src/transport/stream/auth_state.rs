@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::expiry::{Expiring, Expiry};
+use super::token_expiry::{Expiring, Expiry};
 use crate::web::caller::Caller;
 use tricast_auth::Identity;
 

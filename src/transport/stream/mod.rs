@@ -34,16 +34,16 @@ use tokio::time::Instant;
 pub(super) mod auth_state;
 pub(super) mod commands;
 pub(super) mod cutover;
-pub(super) mod expiry;
 pub(super) mod rate_limit;
 pub(super) mod resume;
 pub(super) mod rpc;
 pub(super) mod slow_client;
 pub(super) mod subscriptions;
+pub(super) mod token_expiry;
 mod write_batch;
 
 use auth_state::{AuthEvent, AuthState};
-use slow_client::{LevelChange, SlowClient, SlowClientConfig};
+use slow_client::{LevelChange, SlowClient};
 use write_batch::Batch;
 
 use crate::{
@@ -75,10 +75,6 @@ pub(super) struct StreamConfig {
     pub(super) order: CatchUp,
     /// Bytes of events per write; more follow in the next write.
     pub(super) budget: usize,
-    /// Most subscriptions; 0 means no limit.
-    pub(super) max_subscriptions: usize,
-    /// When the client is too slow.
-    pub(super) slow_client: SlowClientConfig,
 }
 
 /// One client's stream out of the log.
@@ -241,7 +237,7 @@ impl Stream {
     pub(super) fn advance(&mut self, now: Instant, output: &mut impl Output) -> Option<Bytes> {
         self.check_token(now, output);
         // While data wait for the client, they show how slow it is.
-        if self.slow_client.deadline(self.config.slow_client).is_some_and(|at| now >= at) && !self.reader.has_due() {
+        if self.slow_client.deadline(&self.state.shared.limits).is_some_and(|at| now >= at) && !self.reader.has_due() {
             self.record_pace(Duration::ZERO, now, output);
         }
         if !output.is_open() {
@@ -263,7 +259,7 @@ impl Stream {
 
     /// Returns the time at which [`Stream::advance`] has something to do although no data is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let deadlines = [self.retire_at, self.auth.deadline(), self.slow_client.deadline(self.config.slow_client)];
+        let deadlines = [self.retire_at, self.auth.deadline(), self.slow_client.deadline(&self.state.shared.limits)];
         deadlines.into_iter().flatten().min()
     }
 
@@ -289,7 +285,7 @@ impl Stream {
         let Batch { bytes, more, since } =
             write_batch::drain(&mut self.reader, self.config.budget, pending, now, counters, output);
         self.more = more;
-        if !self.slow_client.is_unaffected(self.config.slow_client, since, now) {
+        if !self.slow_client.is_unaffected(&self.state.shared.limits, since, now) {
             // While this process was paused no client could take anything.
             let since = since.map(|since| pause::awake_since(since.into_std()));
             let waited = since.map(|since| now.into_std().saturating_duration_since(since));
@@ -316,13 +312,13 @@ impl Stream {
         if !output.is_open() {
             return;
         }
-        let config = self.config.slow_client;
-        if self.state.is_late(config.slow_after) {
+        let limits = &self.state.shared.limits;
+        if self.state.is_late(limits.slow_after.0) {
             // This server itself is slow.
             return self.slow_client.postpone(now);
         }
-        let Some(change) = self.slow_client.record(config, waited, now) else { return };
-        let pace = self.slow_client.pace(config);
+        let Some(change) = self.slow_client.record(limits, waited, now) else { return };
+        let pace = self.slow_client.pace(limits);
         self.reader.set_pace(pace);
         let (event, data) = slow_client::event(change, pace);
         output.notify(Notice::SlowClient { event, data, timestamp: self.timestamp() });

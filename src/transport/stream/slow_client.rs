@@ -8,7 +8,7 @@
 //! | `closed` | the end of its stream (4413, `bye`); it resumes by its cursor |
 //!
 //! A client is slow if it takes data later than `slow_after` after the data was due. The level rises at most once per
-//! [`SlowClientConfig::step`] and falls after [`CALM_STEPS`] such steps, plus the interval of the level, without a slow
+//! `slow_step` and falls after [`CALM_STEPS`] such steps, plus the interval of the level, without a slow
 //! moment. A client that takes nothing at all cannot be notified: the kernel closes its connection
 //! (`limits.stall_timeout`). Pure: time is an argument.
 
@@ -16,22 +16,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use tricast_core::{counters::BackpressureLevel, reader::Pace};
+use tricast_core::{counters::BackpressureLevel, reader::Pace, settings::Limits};
 
 /// Factor between the intervals of the levels `interval_stretched` and `snapshot_only`.
 const SNAPSHOT_FACTOR: u32 = 5;
 
 /// Steps without a slow moment after which the level falls by one.
 const CALM_STEPS: u32 = 2;
-
-/// Settings of slow clients.
-#[derive(Clone, Copy, Debug)]
-pub struct SlowClientConfig {
-    /// Time within which due data has to be taken. Zero: no client is slow.
-    pub slow_after: Duration,
-    /// Shortest time between two levels.
-    pub step: Duration,
-}
 
 /// Backpressure level of one client.
 #[derive(Debug, Default)]
@@ -58,27 +49,22 @@ pub(in crate::transport) enum LevelChange {
 
 impl SlowClient {
     /// Returns whether data that was due `since` and is taken at `now` has no effect on a level.
-    pub(in crate::transport) fn is_unaffected(
-        &self,
-        config: SlowClientConfig,
-        since: Option<Instant>,
-        now: Instant,
-    ) -> bool {
-        self.reduced.is_none() && since.is_none_or(|since| now < since + config.slow_after)
+    pub(in crate::transport) fn is_unaffected(&self, limits: &Limits, since: Option<Instant>, now: Instant) -> bool {
+        self.reduced.is_none() && since.is_none_or(|since| now < since + limits.slow_after.0)
     }
 
     /// Records that the client took data at `now` which had been due for `waited`; returns the change of level that
     /// follows, if any.
     pub(in crate::transport) fn record(
         &mut self,
-        config: SlowClientConfig,
+        limits: &Limits,
         waited: Duration,
         now: Instant,
     ) -> Option<LevelChange> {
         // On a higher level data is due later.
-        let late = waited.saturating_sub(self.pace(config).interval);
-        let calm = self.calm(config);
-        let slow = !config.slow_after.is_zero() && late >= config.slow_after;
+        let late = waited.saturating_sub(self.pace(limits).interval);
+        let calm = self.calm(limits);
+        let slow = !limits.slow_after.is_zero() && late >= limits.slow_after.0;
         let Some(reduced) = &mut self.reduced else {
             if slow {
                 let level = BackpressureLevel::Conflated;
@@ -89,7 +75,7 @@ impl SlowClient {
         };
         if slow {
             reduced.last_slow = now;
-            if now.duration_since(reduced.since) < config.step {
+            if now.duration_since(reduced.since) < limits.slow_step.0 {
                 return None;
             }
             reduced.since = now;
@@ -126,25 +112,25 @@ impl SlowClient {
     }
 
     /// Pace at which the client receives its subscriptions.
-    pub(in crate::transport) fn pace(&self, config: SlowClientConfig) -> Pace {
+    pub(in crate::transport) fn pace(&self, limits: &Limits) -> Pace {
         match self.reduced.as_ref().map(|reduced| reduced.level) {
             None | Some(BackpressureLevel::Conflated) => Pace::FULL,
-            Some(BackpressureLevel::Stretched) => Pace { interval: config.slow_after, events: true },
+            Some(BackpressureLevel::Stretched) => Pace { interval: limits.slow_after.0, events: true },
             Some(BackpressureLevel::SnapshotOnly | BackpressureLevel::Closed) => {
-                Pace { interval: config.slow_after * SNAPSHOT_FACTOR, events: false }
+                Pace { interval: limits.slow_after.0 * SNAPSHOT_FACTOR, events: false }
             }
         }
     }
 
     /// Returns the time of the next decision if no data become due before it; `None` at the normal level.
-    pub(in crate::transport) fn deadline(&self, config: SlowClientConfig) -> Option<Instant> {
-        self.reduced.as_ref().map(|reduced| reduced.last_slow + self.calm(config))
+    pub(in crate::transport) fn deadline(&self, limits: &Limits) -> Option<Instant> {
+        self.reduced.as_ref().map(|reduced| reduced.last_slow + self.calm(limits))
     }
 
     /// Returns the time without a slow moment after which the level falls. Before the next state is due there is nothing
     /// that the client could take too late.
-    fn calm(&self, config: SlowClientConfig) -> Duration {
-        config.step * CALM_STEPS + self.pace(config).interval
+    fn calm(&self, limits: &Limits) -> Duration {
+        limits.slow_step.0 * CALM_STEPS + self.pace(limits).interval
     }
 }
 
@@ -170,10 +156,14 @@ pub(super) fn event(change: LevelChange, pace: Pace) -> (&'static str, serde_jso
 
 #[cfg(test)]
 mod tests {
+    use tricast_core::span::Span;
+
     use super::*;
 
-    const CONFIG: SlowClientConfig =
-        SlowClientConfig { slow_after: Duration::from_secs(1), step: Duration::from_secs(5) };
+    /// Returns limits with these times, in seconds.
+    fn limits(slow_after: u64, slow_step: u64) -> Limits {
+        Limits { slow_after: Span::from_secs(slow_after), slow_step: Span::from_secs(slow_step), ..Limits::default() }
+    }
 
     fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -181,11 +171,12 @@ mod tests {
 
     #[test]
     fn a_client_that_stays_slow_rises_level_by_level_and_is_closed() {
+        let limits = limits(1, 5);
         let start = Instant::now();
         let mut client = SlowClient::default();
         let mut changes = Vec::new();
         for second in 0..30 {
-            changes.extend(client.record(CONFIG, s(60), start + s(second)).map(|change| (second, change)));
+            changes.extend(client.record(&limits, s(60), start + s(second)).map(|change| (second, change)));
         }
         let levels = [
             (0, BackpressureLevel::Conflated),
@@ -198,42 +189,43 @@ mod tests {
 
     #[test]
     fn a_client_that_recovers_returns_to_the_normal_level() {
+        let limits = limits(1, 5);
         let start = Instant::now();
         let mut client = SlowClient::default();
         let raised = |level| Some(LevelChange::Raised(level));
-        assert_eq!(client.record(CONFIG, s(1), start), raised(BackpressureLevel::Conflated));
-        assert_eq!(client.record(CONFIG, s(1), start + s(6)), raised(BackpressureLevel::Stretched));
-        assert_eq!(client.pace(CONFIG).interval, CONFIG.slow_after);
-        assert_eq!(client.record(CONFIG, s(1), start + s(9)), None, "values are due later on this level");
-        assert_eq!(client.record(CONFIG, s(0), start + s(10)), None, "too early");
+        assert_eq!(client.record(&limits, s(1), start), raised(BackpressureLevel::Conflated));
+        assert_eq!(client.record(&limits, s(1), start + s(6)), raised(BackpressureLevel::Stretched));
+        assert_eq!(client.pace(&limits).interval, s(1));
+        assert_eq!(client.record(&limits, s(1), start + s(9)), None, "values are due later on this level");
+        assert_eq!(client.record(&limits, s(0), start + s(10)), None, "too early");
         let lowered = Some(LevelChange::Lowered(Some(BackpressureLevel::Conflated)));
-        assert_eq!(client.record(CONFIG, s(0), start + s(16)), None, "a value may not have been due");
-        assert_eq!(client.record(CONFIG, s(0), start + s(17)), lowered);
-        assert_eq!(client.pace(CONFIG), Pace::FULL);
-        assert_eq!(client.record(CONFIG, s(0), start + s(27)), Some(LevelChange::Lowered(None)));
-        assert_eq!(client.deadline(CONFIG), None);
+        assert_eq!(client.record(&limits, s(0), start + s(16)), None, "a value may not have been due");
+        assert_eq!(client.record(&limits, s(0), start + s(17)), lowered);
+        assert_eq!(client.pace(&limits), Pace::FULL);
+        assert_eq!(client.record(&limits, s(0), start + s(27)), Some(LevelChange::Lowered(None)));
+        assert_eq!(client.deadline(&limits), None);
     }
 
     #[test]
     fn the_level_does_not_fall_before_the_next_value_is_due() {
         // Values come every 5 s on the third level, and two steps are 2 s.
-        let config = SlowClientConfig { step: s(1), ..CONFIG };
+        let limits = limits(1, 1);
         let start = Instant::now();
         let mut client = SlowClient::default();
         for second in [0, 1, 2] {
-            assert!(matches!(client.record(config, s(60), start + s(second)), Some(LevelChange::Raised(_))));
+            assert!(matches!(client.record(&limits, s(60), start + s(second)), Some(LevelChange::Raised(_))));
         }
-        assert_eq!(client.pace(config).interval, s(5));
-        assert_eq!(client.deadline(config), Some(start + s(2 + 5 + 2)));
-        assert_eq!(client.record(config, s(0), start + s(6)), None);
+        assert_eq!(client.pace(&limits).interval, s(5));
+        assert_eq!(client.deadline(&limits), Some(start + s(2 + 5 + 2)));
+        assert_eq!(client.record(&limits, s(0), start + s(6)), None);
         let closed = Some(LevelChange::Raised(BackpressureLevel::Closed));
-        assert_eq!(client.record(config, s(6), start + s(8)), closed);
+        assert_eq!(client.record(&limits, s(6), start + s(8)), closed);
     }
 
     #[test]
     fn no_client_is_slow_where_it_is_switched_off() {
         let mut client = SlowClient::default();
-        let off = SlowClientConfig { slow_after: Duration::ZERO, ..CONFIG };
-        assert_eq!(client.record(off, s(1_000), Instant::now()), None);
+        let off = limits(0, 5);
+        assert_eq!(client.record(&off, s(1_000), Instant::now()), None);
     }
 }

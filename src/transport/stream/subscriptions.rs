@@ -51,7 +51,7 @@ impl Stream {
         since: Option<String>,
         mut first: HashMap<Selector, Vec<Arc<Publication>>>,
     ) -> ServerMessage<'a> {
-        let limit = self.config.max_subscriptions;
+        let limit = self.state.shared.limits.max_subscriptions;
         // Channels beyond the limit are denied in any case.
         let most = if limit > 0 { limit } else { usize::MAX };
         let parsed = channels.iter().filter_map(|w| w.parsed.as_ref().ok());
@@ -102,7 +102,7 @@ impl Stream {
 
     /// Returns whether a subscription to `selector` would exceed the limit.
     pub(in crate::transport) fn is_full_for(&self, selector: &Selector) -> bool {
-        let limit = self.config.max_subscriptions;
+        let limit = self.state.shared.limits.max_subscriptions;
         limit > 0 && self.reader.active() >= limit && !self.reader.is_subscribed(selector)
     }
 }

@@ -2,7 +2,7 @@
 
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
 
-use super::frame::FrameError;
+use super::frame_error::FrameError;
 
 /// Smallest message that is compressed, in bytes.
 const MIN_BYTES: usize = 512;

@@ -5,8 +5,8 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::deflate;
-use tricast_core::protocol::close::{CloseReason, may_be_sent};
+use super::{deflate, frame_error::FrameError};
+use tricast_core::protocol::close::may_be_sent;
 
 /// Text frame, also the first of a fragmented message.
 pub const TEXT: u8 = 1;
@@ -38,31 +38,6 @@ pub enum Incoming {
     Pong(Bytes),
     /// The closing handshake: code and text, if any.
     Close(Option<(u16, String)>),
-}
-
-/// Reason why the connection has to be failed (section 7.1.7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
-    /// Close code 1002.
-    #[error("{0}")]
-    Protocol(&'static str),
-    /// Close code 1007.
-    #[error("the text is not UTF-8")]
-    NotUtf8,
-    /// Close code 1009.
-    #[error("the message is larger than {0} bytes")]
-    TooBig(usize),
-}
-
-impl FrameError {
-    /// Returns the close reason of the error.
-    pub fn close_reason(self) -> CloseReason {
-        match self {
-            Self::Protocol(_) => CloseReason::ProtocolError,
-            Self::NotUtf8 => CloseReason::BadData,
-            Self::TooBig(_) => CloseReason::TooBig,
-        }
-    }
 }
 
 /// Parser of the frames of one client.

@@ -18,12 +18,14 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, dev, http::header, web};
 mod config;
 mod deflate;
 pub mod frame;
+mod frame_error;
 mod heartbeat;
 mod output;
 mod session;
 
 pub use config::WebSocketConfig;
 pub use deflate::Compression;
+pub use frame_error::FrameError;
 pub(super) use output::{CLOSE_WAIT, FAILED_WAIT};
 
 use crate::{
@@ -114,7 +116,8 @@ pub(crate) async fn open(
         }
         (slot, caller)
     };
-    let stream = Stream::open(state, session::stream_config(&config), caller, config.auth_timeout, Some(slot));
+    let auth_timeout = state.shared.limits.auth_timeout.0;
+    let stream = Stream::open(state, session::STREAM, caller, auth_timeout, Some(slot));
     upgrade(&request, response, payload, move |wire| session::open(stream, &config, wire, compression))
 }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
-    Compression,
+    Compression, FrameError,
     config::WebSocketConfig,
     frame::{self, Decoder, Incoming},
     heartbeat::{Heartbeat, PING_PAYLOAD},
@@ -62,16 +62,9 @@ pub(super) struct WebSocket {
     pauses: u64,
 }
 
-/// Returns the engine's settings for a WebSocket.
-pub(super) fn stream_config(config: &WebSocketConfig) -> StreamConfig {
-    StreamConfig {
-        transport: Transport::WebSocket,
-        order: CatchUp::StatesFirst,
-        budget: BUDGET,
-        max_subscriptions: config.max_subscriptions,
-        slow_client: config.slow_client,
-    }
-}
+/// The engine's settings for a WebSocket.
+pub(super) const STREAM: StreamConfig =
+    StreamConfig { transport: Transport::WebSocket, order: CatchUp::StatesFirst, budget: BUDGET };
 
 /// Returns the session of a connection that has just been upgraded. It greets the client.
 pub(super) fn open(
@@ -81,8 +74,9 @@ pub(super) fn open(
     compression: Compression,
 ) -> Session<WebSocket> {
     let now = Instant::now();
+    let (limits, heartbeat) = (stream.state.shared.limits, config.heartbeat);
     let mut output =
-        Frames::new(std::rc::Rc::clone(&stream.state), compression == Compression::Both, config.max_bad_messages, now);
+        Frames::new(std::rc::Rc::clone(&stream.state), compression == Compression::Both, limits.max_bad_messages, now);
     let caller = stream.caller();
     output.reply(&ServerMessage::Connected {
         connection_id: &stream.state.new_id(),
@@ -90,17 +84,17 @@ pub(super) fn open(
         server_version: SERVER_VERSION,
         capabilities: &caller.map(|caller| tricast_auth::capabilities(&caller.identity)).unwrap_or_default(),
         cursor: caller.map(|caller| caller.tenant.log.position().to_string()),
-        heartbeat_interval: config.heartbeat_interval.as_millis() as u64,
+        heartbeat_interval: heartbeat.interval.0.as_millis() as u64,
         stale: stream.state.shared.tenants.is_stale(),
     });
     // So that a round trip is measured before the first heartbeat.
     frame::write(output.pending(), frame::PING, false, PING_PAYLOAD);
     let protocol = WebSocket {
-        decoder: Decoder::new(config.max_message, compression != Compression::None),
+        decoder: Decoder::new(limits.max_message.0, compression != Compression::None),
         output,
-        commands: Commands::new(config.max_requests),
-        heartbeat: Heartbeat::new(config.heartbeat_interval, config.heartbeat_timeout, now),
-        rate: MessageRate::new(config.messages_per_second, config.message_burst, now),
+        commands: Commands::new(limits.max_requests),
+        heartbeat: Heartbeat::new(heartbeat.interval.0, heartbeat.timeout.0, now),
+        rate: MessageRate::new(limits.messages_per_second, limits.message_burst, now),
         pauses: pause::count(),
         wire,
     };
@@ -198,7 +192,7 @@ impl WebSocket {
                 },
                 Err(error) => {
                     tracing::debug!(%error, "a client's frames broke the protocol");
-                    if matches!(error, frame::FrameError::TooBig(_)) {
+                    if matches!(error, FrameError::TooBig(_)) {
                         stream.state.shared.counters.limit(Limit::Message).inc();
                     }
                     self.output.fail(error.close_reason());

@@ -36,7 +36,9 @@ pub(crate) fn spawn_echo() -> EchoServer {
     let (bound, address) = std::sync::mpsc::sync_channel(1);
     thread::spawn(move || {
         actix_web::rt::System::new().block_on(async {
-            let server = echo::build("127.0.0.1:0".into(), Arc::new(echo::configure)).unwrap();
+            let server =
+                echo::build("127.0.0.1:0".into(), tricast::config::Limits::default(), Arc::new(echo::configure))
+                    .unwrap();
             bound.send(server.addresses()[0]).unwrap();
             // Dropped by a test that is over.
             server.run_until(async { drop(stopped.await) }).await.unwrap();

@@ -3,6 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use super::*;
+use tricast_core::span::Span;
 
 #[test]
 fn every_kind_of_key_verifies_its_own_tokens_from_pem_and_from_a_set() {
@@ -91,7 +92,7 @@ fn an_identity_has_the_values_of_the_claims() {
 #[test]
 fn a_cached_token_still_expires() {
     let (clock, now) = clock();
-    let verifier = Verifier::open(AuthConfig { leeway: Duration::ZERO, ..config() }, clock).unwrap();
+    let verifier = Verifier::open(AuthConfig { leeway: Span::ZERO, ..config() }, clock).unwrap();
     let token = sign(json!({}), &but(json!({"exp": NOW + 10, "nbf": NOW})), &secret()).unwrap();
     let at = |second: i64| {
         now.store(NOW + second, Ordering::Relaxed);

@@ -348,7 +348,7 @@ fn errors_of_key_files_name_the_file_and_not_its_contents() {
     assert!(error.contains("auth.public_key_file: /nonexistent/key.pem can't be read"), "{error}");
     let endless = AuthConfig { jwks_file: Some("/dev/zero".into()), ..AuthConfig::default() };
     assert!(Verifier::open(endless, clock().0).unwrap_err().to_string().contains("larger than 1 MiB"));
-    let short = AuthConfig { secret: Some(b"hunter2".to_vec()), ..AuthConfig::default() };
+    let short = AuthConfig { secret: "hunter2".into(), ..AuthConfig::default() };
     assert!(matches!(Verifier::open(short, clock().0), Err(KeyError::ShortSecret)));
     assert!(matches!(Verifier::open(AuthConfig::default(), clock().0), Err(KeyError::NoKeys)));
 }

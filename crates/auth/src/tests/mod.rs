@@ -132,7 +132,7 @@ fn secret() -> SigningKey {
 }
 
 fn config() -> AuthConfig {
-    AuthConfig { secret: Some(SECRET.to_vec()), ..AuthConfig::default() }
+    AuthConfig { secret: std::str::from_utf8(SECRET).unwrap().into(), ..AuthConfig::default() }
 }
 
 fn jwks(keys: &[&Pair]) -> String {

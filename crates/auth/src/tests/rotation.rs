@@ -23,11 +23,11 @@ const LONG: Duration = Duration::from_secs(600);
 
 /// Returns a pace without any fetch or read at intervals.
 fn still() -> Pace {
-    Pace { files: LONG, between: LONG, patience: LONG, backoff: (LONG, LONG) }
+    Pace { files: LONG, refresh: LONG, between: LONG, patience: LONG, backoff: (LONG, LONG) }
 }
 
 fn quick() -> Pace {
-    Pace { files: 2 * MS, between: Duration::ZERO, patience: LONG, backoff: (2 * MS, 5 * MS) }
+    Pace { files: 2 * MS, refresh: LONG, between: Duration::ZERO, patience: LONG, backoff: (2 * MS, 5 * MS) }
 }
 
 /// Runs `verifier` until the returned sender is dropped.
@@ -89,7 +89,7 @@ impl Issuer {
     }
 
     fn config(&self) -> AuthConfig {
-        AuthConfig { jwks_url: Some(self.url.clone()), jwks_refresh: LONG, ..AuthConfig::default() }
+        AuthConfig { jwks_url: Some(self.url.as_str().into()), ..AuthConfig::default() }
     }
 
     fn verifier(&self, pace: Pace) -> Verifier {
@@ -220,8 +220,7 @@ async fn a_key_without_a_name_does_not_prevent_the_fetch_of_a_new_one() {
 async fn the_last_keys_stay_when_the_url_fails_or_returns_nonsense() {
     let (old, new) = (Pair::p256().named("old"), Pair::p256().named("new"));
     let issuer = Issuer::start(&[&old]).await;
-    let verifier =
-        Verifier::open_at(quick(), AuthConfig { jwks_refresh: 2 * MS, ..issuer.config() }, clock().0).unwrap();
+    let verifier = Verifier::open_at(Pace { refresh: 2 * MS, ..quick() }, issuer.config(), clock().0).unwrap();
     let _running = run(&verifier);
     assert!(verifier.verify_fetching(&old.token()).await.is_ok());
     let oct = json!({"keys": [{"kty": "oct", "k": b64(SECRET)}]}).to_string();
@@ -255,8 +254,7 @@ async fn the_last_keys_stay_when_the_url_fails_or_returns_nonsense() {
 async fn the_same_keys_in_another_order_change_nothing() {
     let (a, b) = (Pair::p256().named("a"), Pair::ed25519().named("b"));
     let issuer = Issuer::start(&[&a, &b]).await;
-    let verifier =
-        Verifier::open_at(quick(), AuthConfig { jwks_refresh: 2 * MS, ..issuer.config() }, clock().0).unwrap();
+    let verifier = Verifier::open_at(Pace { refresh: 2 * MS, ..quick() }, issuer.config(), clock().0).unwrap();
     let _running = run(&verifier);
     assert!(verifier.verify_fetching(&a.token()).await.is_ok());
     issuer.serve(&jwks(&[&b, &a]));

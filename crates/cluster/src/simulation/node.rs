@@ -17,6 +17,7 @@ use tricast_core::{
     clock::Clock,
     hub::Hub,
     log::{Log, LogConfig},
+    settings::Size,
 };
 use tricast_domain::relay::{EventStore, Relay};
 
@@ -24,7 +25,7 @@ use super::{
     network::{NodeNetwork, World},
     outbox::Outbox,
 };
-use crate::{Cluster, ClusterConfig, config::Target, connection::Link, node};
+use crate::{BusConfig, Cluster, ClusterConfig, config::Target, connection::Link, node};
 
 /// Tenant of the simulation.
 pub(super) const TENANT: &str = "default";
@@ -89,22 +90,16 @@ pub(super) struct SimulatedNode {
 impl SimulatedNode {
     /// Starts the process with the number `index`, whose own clock is ahead by `skew`.
     pub(super) fn start(world: &Arc<World>, outbox: &Outbox, index: usize, skew: SignedDuration) -> Self {
-        let config = ClusterConfig {
-            url: "redis://simulated".into(),
-            key_prefix: "tricast".into(),
-            ca_file: None,
-            node: format!("n{index}"),
-            lease: Duration::from_secs(4),
-            push_timeout: Duration::from_secs(5),
-        };
+        let config =
+            BusConfig { url: "redis://simulated".into(), node: format!("n{index}"), cluster: ClusterConfig::default() };
         let of_world = Arc::clone(world);
         let own_clock = Clock::from_fn(move || {
             let micros = i64::try_from(of_world.now()).unwrap_or(i64::MAX);
             Timestamp::from_microsecond(micros).unwrap_or_default().saturating_add(skew).unwrap_or_default()
         });
-        let push_timeout = config.push_timeout;
+        let push_timeout = config.cluster.push_timeout.0;
         let link = Link::new(Target::Simulated(NodeNetwork::new(world, index)));
-        let log = LogConfig { events: 100_000, bytes: 64 << 20, ..LogConfig::default() };
+        let log = LogConfig { events: 100_000, bytes: Size::mebibytes(64), ..LogConfig::default() };
         let clock = own_clock.settable();
         let node = node::Node::new(config, link, own_clock, clock, log, AggregatorConfig::default());
         let (cluster, tasks) = Cluster::of(Arc::new(node), push_timeout);

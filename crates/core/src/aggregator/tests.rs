@@ -10,12 +10,18 @@ use crate::{
     log::{Change, LogConfig},
     reading::Refusal,
     sample::Sample,
+    settings::{Limits, Size},
     snapshot::View,
+    span::Span,
 };
 
 struct Bench {
     handle: AggregatorHandle,
     log: Arc<Log>,
+}
+
+fn limited(limits: Limits) -> AggregatorConfig {
+    AggregatorConfig { limits, ..AggregatorConfig::default() }
 }
 
 fn bench(config: AggregatorConfig) -> Bench {
@@ -127,7 +133,7 @@ async fn a_channel_keeps_its_kind() {
 #[tokio::test]
 async fn channels_are_bounded_and_existing_ones_can_be_written() {
     let bench =
-        bench(AggregatorConfig { max_channels: 2, max_value: 20, max_snapshot: 0, ..AggregatorConfig::default() });
+        bench(limited(Limits { max_channels: 2, max_body: Size(20), max_snapshot: Size(0), ..Limits::default() }));
     bench.push(value("a", json!({}))).await.0.unwrap();
     bench.push(event("b", "x")).await.0.unwrap();
     assert_eq!(bench.push(value("c", json!({}))).await.0, Err(Refusal::TooManyChannels(2)));
@@ -151,7 +157,7 @@ async fn many_merges_of_a_wide_value_are_written_once() {
 
 #[tokio::test]
 async fn the_snapshot_is_bounded_and_its_values_can_change() {
-    let bench = bench(AggregatorConfig { max_snapshot: 100, ..AggregatorConfig::default() });
+    let bench = bench(limited(Limits { max_snapshot: Size(100), ..Limits::default() }));
     let text = |n: usize| json!({"x": "y".repeat(n)});
     bench.push(value("metrics.a", text(50))).await.0.unwrap();
     assert_eq!(bench.push(value("metrics.b", text(50))).await.0, Err(Refusal::SnapshotFull(100)));
@@ -171,8 +177,8 @@ fn merge(channel: &str, data: Value) -> Reading {
 #[tokio::test]
 async fn room_is_released_when_a_value_turns_out_smaller() {
     for (channel, config) in [
-        ("metrics.a", AggregatorConfig { max_snapshot: 200, ..AggregatorConfig::default() }),
-        ("a", AggregatorConfig { max_state: 200, ..AggregatorConfig::default() }),
+        ("metrics.a", limited(Limits { max_snapshot: Size(200), ..Limits::default() })),
+        ("a", limited(Limits { max_state: Size(200), ..Limits::default() })),
         ("a", AggregatorConfig { all_states: StateBudget::new(200), ..AggregatorConfig::default() }),
     ] {
         let budget = config.all_states.clone();
@@ -207,7 +213,7 @@ async fn a_value_and_a_sample_of_one_push_take_the_room_of_two_pushes() {
 
 #[tokio::test]
 async fn all_values_of_a_tenant_are_bounded_and_smaller_ones_make_room() {
-    let bench = bench(AggregatorConfig { max_state: 1_000, ..AggregatorConfig::default() });
+    let bench = bench(limited(Limits { max_state: Size(1_000), ..Limits::default() }));
     let text = |n: usize| json!({"x": "y".repeat(n)});
     for n in 0..3 {
         bench.push(value(&format!("foo.{n}"), text(300))).await.0.unwrap();
@@ -243,7 +249,8 @@ async fn the_values_of_all_tenants_are_bounded_together() {
 /// The next leader of a cluster continues with the knowledge of the previous one.
 #[tokio::test]
 async fn a_decider_that_takes_over_knows_the_used_room() {
-    let config = AggregatorConfig { max_snapshot: 100, max_state: 200, max_channels: 3, ..AggregatorConfig::default() };
+    let config =
+        limited(Limits { max_snapshot: Size(100), max_state: Size(200), max_channels: 3, ..Limits::default() });
     let bench = bench(config.clone());
     let text = |n: usize| json!({"x": "y".repeat(n)});
     bench.push(value("metrics.a", text(60))).await.0.unwrap();
@@ -302,7 +309,7 @@ async fn windows_continue_when_another_decider_takes_over() {
 
 #[tokio::test]
 async fn readings_of_one_push_are_judged_by_those_before_them() {
-    let bench = bench(AggregatorConfig { max_channels: 2, max_value: 100, ..AggregatorConfig::default() });
+    let bench = bench(limited(Limits { max_channels: 2, max_body: Size(100), ..Limits::default() }));
     let push = async |readings| bench.handle.publish(Origin::Pushed, readings, 0).await.unwrap().verdicts;
     let text = "y".repeat(60);
     let merges = push(vec![merge("a", json!({"x": text})), merge("a", json!({"y": text}))]).await;
@@ -326,24 +333,24 @@ async fn limits_are_exact_and_zero_means_none() {
     let larger = value("a", json!({"x": "y".repeat(93)}));
     for (limit, refusal) in [
         (
-            AggregatorConfig { max_value: 100, ..Default::default() },
+            limited(Limits { max_body: Size(100), ..Limits::default() }),
             Refusal::TooLarge { channel: Channel::parse("a").unwrap(), bytes: 101, limit: 100 },
         ),
-        (AggregatorConfig { max_state: 100, ..Default::default() }, Refusal::StatesFull(100)),
+        (limited(Limits { max_state: Size(100), ..Limits::default() }), Refusal::StatesFull(100)),
         (AggregatorConfig { all_states: StateBudget::new(100), ..Default::default() }, Refusal::ServerFull(100)),
     ] {
         let bench = bench(limit);
         assert_eq!(bench.push(exact.clone()).await.0, Ok(()));
         assert_eq!(bench.push(larger.clone()).await.0, Err(refusal));
     }
-    let bench = bench(AggregatorConfig {
+    let bench = bench(limited(Limits {
         max_channels: 0,
-        max_value: 0,
-        max_snapshot: 0,
-        max_state: 0,
+        max_body: Size(0),
+        max_snapshot: Size(0),
+        max_state: Size(0),
         max_series: 0,
-        ..AggregatorConfig::default()
-    });
+        ..Limits::default()
+    }));
     for reading in [value("metrics.b", json!({"x": "y".repeat(5 << 20)})), larger, sample("shop.load", "gauge", 1)] {
         assert_eq!(bench.push(reading).await.0, Ok(()));
     }
@@ -594,7 +601,7 @@ async fn a_plain_value_replaces_the_series_until_their_next_change() {
 
 #[tokio::test(start_paused = true)]
 async fn samples_are_refused_where_values_are() {
-    let bench = sampling(NOON, AggregatorConfig { max_channels: 2, max_series: 3, ..AggregatorConfig::default() });
+    let bench = sampling(NOON, limited(Limits { max_channels: 2, max_series: 3, ..Limits::default() }));
     assert!(matches!(bench.push(sample("api.error_rate", "gauge", 1)).await.0, Err(Refusal::BuiltIn(_))));
     bench.push(event("metrics.deploys", "released")).await.0.unwrap();
     assert!(matches!(bench.push(sample("deploys.load", "gauge", 1)).await.0, Err(Refusal::OtherKind { .. })));
@@ -612,7 +619,7 @@ async fn samples_are_refused_where_values_are() {
 
 #[tokio::test(start_paused = true)]
 async fn series_reserve_their_room_and_are_never_refused_later() {
-    let config = AggregatorConfig { max_value: 2_000, max_snapshot: 3_000, ..AggregatorConfig::default() };
+    let config = limited(Limits { max_body: Size(2_000), max_snapshot: Size(3_000), ..Limits::default() });
     let bench = sampling(NOON, config);
     let mut taken = 0;
     let refused = loop {
@@ -648,8 +655,14 @@ async fn series_reserve_their_room_and_are_never_refused_later() {
 #[tokio::test(start_paused = true)]
 async fn the_memory_of_series_is_bounded_and_released_with_time() {
     let budget = StateBudget::new(0);
-    let bench =
-        sampling(NOON, AggregatorConfig { max_state: 150_000, all_states: budget.clone(), ..Default::default() });
+    let bench = sampling(
+        NOON,
+        AggregatorConfig {
+            limits: Limits { max_state: Size(150_000), ..Limits::default() },
+            all_states: budget.clone(),
+            ..Default::default()
+        },
+    );
     bench.push(sample("a.load", "gauge", 1)).await.0.unwrap();
     bench.push(value("c", json!({"x": "y"}))).await.0.unwrap();
     let every_magnitude = || (-9..=20).map(|exponent| sample("a.time", "timing", 10f64.powi(exponent))).collect();
@@ -891,7 +904,7 @@ fn the_next_leader_does_not_bring_ended_channels_back() {
 #[test]
 fn values_older_than_the_time_to_live_of_channels_are_not_restored() {
     let now = Timestamp::from_second(1_000).unwrap();
-    let config = AggregatorConfig { channel_ttl: Some(Duration::from_secs(60)), ..AggregatorConfig::default() };
+    let config = limited(Limits { channel_ttl: Span::from_secs(60), ..Limits::default() });
     let mut decider = Decider::new(Clock::from_fn(move || now), config);
     let values = [("metrics.old", 939), ("metrics.limit", 940), ("metrics.new", 1_001)];
     let values = values.map(|(name, second)| restored(name, json!({"x": 7}), second));
@@ -902,7 +915,7 @@ fn values_older_than_the_time_to_live_of_channels_are_not_restored() {
 
 #[tokio::test(start_paused = true)]
 async fn a_series_without_samples_leaves_the_value_and_the_other_fields_stay() {
-    let config = AggregatorConfig { channel_ttl: Some(Duration::from_secs(60)), ..AggregatorConfig::default() };
+    let config = limited(Limits { channel_ttl: Span::from_secs(60), ..Limits::default() });
     let bench = sampling(NOON, config);
     for region in ["eu", "us"] {
         bench.push(labelled("shop.load", "gauge", 1, json!({"region": region}))).await.0.unwrap();
@@ -925,7 +938,7 @@ async fn after_a_takeover_channels_without_writes_end_and_built_in_ones_stay() {
     let (mut writer, log) = Log::create(LogConfig::default());
     let states = ["metrics.a", "metrics.api"].map(|name| Change::state(Channel::parse(name).unwrap(), "{}".into()));
     writer.append(states.into(), Timestamp::now());
-    let config = AggregatorConfig { channel_ttl: Some(Duration::from_secs(60)), ..AggregatorConfig::default() };
+    let config = limited(Limits { channel_ttl: Span::from_secs(60), ..Limits::default() });
     let mut decider = Decider::take_over(Clock::system(), config, &log, std::iter::empty());
     let mut ended_after = async |ms: u64| {
         tokio::time::sleep(Duration::from_millis(ms)).await;

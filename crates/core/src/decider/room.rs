@@ -1,6 +1,6 @@
 //! Limits of bytes: of one value, the snapshot, one tenant and all tenants.
 
-use super::{AggregatorConfig, Decider, Known, Staged};
+use super::{Decider, Known, Staged};
 use crate::{
     built_in,
     channel::Channel,
@@ -57,7 +57,7 @@ impl Decider {
     }
 
     pub(super) fn check_value(&self, channel: &Channel, bytes: usize) -> Result<(), Refusal> {
-        let limit = self.config.max_value;
+        let limit = self.config.limits.max_body.0;
         if limit > 0 && bytes > limit {
             return Err(Refusal::TooLarge { channel: channel.clone(), bytes, limit });
         }
@@ -67,7 +67,7 @@ impl Decider {
     /// Checks that there is room for a value whose largest size changes from `before` to `bound` bytes.
     pub(super) fn check_room(&self, channel: &Channel, before: usize, bound: usize) -> Result<(), Refusal> {
         let more = bound.saturating_sub(before);
-        let limit = self.config.max_snapshot;
+        let limit = self.config.limits.max_snapshot.0;
         if is_custom(channel) && is_beyond(limit, self.usage.snapshot, more) {
             return Err(Refusal::SnapshotFull(limit));
         }
@@ -76,9 +76,9 @@ impl Decider {
 
     /// Checks that there is room for `more` bytes of values or series.
     pub(super) fn check_states(&self, more: usize) -> Result<(), Refusal> {
-        let AggregatorConfig { max_state, all_states, .. } = &self.config;
-        if is_beyond(*max_state, self.usage.sum(), more) {
-            return Err(Refusal::StatesFull(*max_state));
+        let (max_state, all_states) = (self.config.limits.max_state.0, &self.config.all_states);
+        if is_beyond(max_state, self.usage.sum(), more) {
+            return Err(Refusal::StatesFull(max_state));
         }
         if is_beyond(all_states.limit(), all_states.used(), more) {
             return Err(Refusal::ServerFull(all_states.limit()));

@@ -15,7 +15,7 @@ impl Decider {
     /// Returns whether a channel without an own time to live, last written `at`, has ended since.
     pub(super) fn has_expired(&self, at: Timestamp) -> bool {
         let age = Duration::try_from(self.clock.now().duration_since(at)).unwrap_or_default();
-        self.config.channel_ttl.is_some_and(|ttl| age > ttl)
+        self.config.channel_ttl().is_some_and(|ttl| age > ttl)
     }
 
     pub(super) fn moment(&self) -> Moment {

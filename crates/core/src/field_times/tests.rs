@@ -15,6 +15,7 @@ use crate::{
     log::{ChannelTimes, Log, LogConfig, LogWriter, Origins, assign_offsets},
     reading::{Origin, Reading, Refusal, Restored},
     sample::Sample,
+    settings::{Limits, Size},
     snapshot::View,
 };
 
@@ -265,7 +266,10 @@ fn names_that_come_and_go_do_not_pile_up() {
 
 #[test]
 fn times_of_fields_count_in_the_budget_of_states() {
-    let config = AggregatorConfig { max_state: 2_000, ..AggregatorConfig::default() };
+    let config = AggregatorConfig {
+        limits: Limits { max_state: Size(2_000), ..Limits::default() },
+        ..AggregatorConfig::default()
+    };
     let mut bench = Bench::with(config);
     let data: Map<String, Value> = (0..20).map(|n| (format!("f{n}"), json!(n))).collect();
     bench.push_at(1_000, whole(Value::Object(data)));

@@ -155,7 +155,7 @@ impl Inner {
                 }
                 self.ring_bytes += publication.weight();
                 self.ring.push_back(publication);
-                while self.ring.len() > config.events || (self.ring_bytes > config.bytes && self.ring.len() > 1) {
+                while self.ring.len() > config.events || (self.ring_bytes > config.bytes.0 && self.ring.len() > 1) {
                     self.drop_oldest();
                 }
             }

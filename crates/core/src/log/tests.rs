@@ -12,6 +12,7 @@ use crate::{
     channel::{Channel, ChannelKind, EventName, Gone, Selector},
     hub::Hub,
     reader::{CatchUp, Reader, Sink},
+    settings::Size,
     snapshot::SNAPSHOT,
 };
 
@@ -31,7 +32,7 @@ fn batches() -> impl Strategy<Value = Vec<Vec<Change>>> {
 }
 
 fn small() -> LogConfig {
-    LogConfig { events: 5, bytes: usize::MAX, ends: 3 }
+    LogConfig { events: 5, bytes: Size(usize::MAX), ends: 3, ..LogConfig::default() }
 }
 
 fn same(one: &StoredLog, other: &StoredLog) {
@@ -314,7 +315,8 @@ fn states_below_a_prefix_are_read_within_a_budget_of_bytes() {
 
 #[test]
 fn the_ring_is_bounded_in_bytes() {
-    let (mut writer, log) = Log::create(LogConfig { events: 1_000, bytes: 10_000, ends: 10 });
+    let (mut writer, log) =
+        Log::create(LogConfig { events: 1_000, bytes: Size(10_000), ends: 10, ..LogConfig::default() });
     for n in 0..100 {
         writer.append(vec![change((2, n))], Timestamp::UNIX_EPOCH);
         let Sizes { events, event_bytes: bytes, .. } = log.sizes();
@@ -383,7 +385,8 @@ fn a_log_counts_the_bytes_of_the_newest_values_only() {
 
 #[test]
 fn changes_contain_each_changed_channel_and_no_earlier_change() {
-    let (mut writer, log) = Log::create(LogConfig { events: 2, bytes: usize::MAX, ends: 3 });
+    let (mut writer, log) =
+        Log::create(LogConfig { events: 2, bytes: Size(usize::MAX), ends: 3, ..LogConfig::default() });
     writer.append([2, 2, 3, 0, 2].map(|place| change((place, 1))).into(), Timestamp::UNIX_EPOCH);
     let changed = |after| {
         let Changes { changed, head, .. } = log.changes_after(after);
@@ -402,7 +405,8 @@ fn changes_contain_each_changed_channel_and_no_earlier_change() {
 
 #[test]
 fn channels_that_lost_events_are_named_and_delivered_events_are_not_repeated() {
-    let (mut writer, log) = Log::create(LogConfig { events: 1, bytes: usize::MAX, ends: 3 });
+    let (mut writer, log) =
+        Log::create(LogConfig { events: 1, bytes: Size(usize::MAX), ends: 3, ..LogConfig::default() });
     let event = |name: &str| Change::event(channel(name), EventName::parse("x").unwrap(), Bytes::from("{}"));
     writer.append(["f", "b", "e", "a", "d", "c", "last"].map(event).into(), Timestamp::UNIX_EPOCH);
     let all = log.events_after(0, log.head(), usize::MAX, |_, _| true);
@@ -429,7 +433,8 @@ fn the_ring_keeps_the_newest_event_of_any_size() {
         Change::event(channel("deploys"), EventName::parse("x").unwrap(), data)
     };
     let kept = |limit: usize, sizes: &[usize]| {
-        let (mut writer, log) = Log::create(LogConfig { events: 100, bytes: limit, ends: 3 });
+        let (mut writer, log) =
+            Log::create(LogConfig { events: 100, bytes: Size(limit), ends: 3, ..LogConfig::default() });
         writer.append(sizes.iter().map(|bytes| event(*bytes)).collect(), Timestamp::UNIX_EPOCH);
         (log.sizes().events, log.sizes().event_bytes)
     };

@@ -12,6 +12,7 @@ use crate::{
     channel::EventName,
     log::{Change, Log, LogConfig, LogWriter},
     resume::{Resume, resume},
+    settings::Size,
 };
 
 /// Two event channels and two states; the second state belongs to the snapshot as well.
@@ -249,7 +250,8 @@ fn begin(world: &mut World, reader: &mut Reader, which: usize, intervals: &[Dura
 }
 
 async fn play(steps: Vec<Step>, intervals: [Duration; 2], ring: usize) {
-    let (writer, log) = Log::create(LogConfig { events: ring, bytes: usize::MAX, ends: 10 });
+    let (writer, log) =
+        Log::create(LogConfig { events: ring, bytes: Size(usize::MAX), ends: 10, ..LogConfig::default() });
     let hub = Hub::new(Arc::clone(&log));
     let (_drain, draining) = watch::channel(false);
     tokio::task::spawn_local(Rc::clone(&hub).run(draining));
@@ -503,7 +505,7 @@ fn a_resume_that_is_cut_among_its_events_gets_its_states_at_the_next_one() {
 
 #[test]
 fn all_states_follow_a_gap_whose_cursor_covers_none() {
-    let (writer, log) = Log::create(LogConfig { events: 2, bytes: usize::MAX, ends: 10 });
+    let (writer, log) = Log::create(LogConfig { events: 2, bytes: Size(usize::MAX), ends: 10, ..LogConfig::default() });
     let (mut writer, hub) = (writer, Hub::new(log));
     let mut reader = reader_of(&hub, &["shop.load", "wide.*", "orders"]);
     let states = ["shop.load", "wide.load"].map(|name| publish(&mut writer, name, false, 1));
@@ -969,7 +971,7 @@ fn missed_events_come_after_the_states_or_before_them_and_later_ones_in_the_orde
 
 #[test]
 fn the_rest_of_a_write_is_due_at_once_and_gaps_are_counted() {
-    let (writer, log) = Log::create(LogConfig { events: 3, bytes: usize::MAX, ends: 10 });
+    let (writer, log) = Log::create(LogConfig { events: 3, bytes: Size(usize::MAX), ends: 10, ..LogConfig::default() });
     let (mut writer, hub) = (writer, Hub::new(log));
     let mut reader = reader_of(&hub, &["orders"]);
     collect(&mut reader, usize::MAX);

@@ -1,26 +1,25 @@
-//! Limits of alerts, and retry times of notifications.
+//! Settings of alerts.
 
-use std::time::Duration;
+use tricast_core::{section, span::Span};
 
-/// Limits and retention of alerts.
-#[derive(Clone, Copy, Debug)]
-pub struct AlertConfig {
-    /// Largest number of rules of one tenant. Default 200.
-    pub max_rules: usize,
-    /// Time for which a resolved alert is kept. Default 30 days.
-    pub retention: Duration,
-    /// Largest number of resolved alerts of one tenant that are kept. Default 10,000.
-    pub max_kept: usize,
-    /// Largest number of deliveries of one tenant that may wait; further alerts are raised, but not sent. Default
-    /// 1,000.
-    pub max_outbox: usize,
-    /// Time after which a delivery is given up. Default 24 h.
-    pub give_up_after: Duration,
-}
-
-impl Default for AlertConfig {
-    fn default() -> Self {
-        let (hour, day) = (Duration::from_secs(3_600), Duration::from_secs(86_400));
-        Self { max_rules: 200, retention: day * 30, max_kept: 10_000, max_outbox: 1_000, give_up_after: hour * 24 }
+section! {
+    /// Alert rules and alerts.
+    #[derive(Copy)]
+    pub struct AlertConfig {
+        /// Alert rules of one tenant.
+        #[range(1..=10_000)]
+        max_rules: usize = 200,
+        /// Time that a resolved alert is kept.
+        #[range(Span::from_secs(3_600)..=Span::from_days(3_660))]
+        retention: Span = Span::from_days(30),
+        /// Resolved alerts of one tenant that are kept.
+        #[range(1..=1_000_000)]
+        max_kept: usize = 10_000,
+        /// Mails and webhooks of one tenant that may wait; beyond it an alert is raised, but not sent.
+        #[range(1..=100_000)]
+        max_outbox: usize = 1_000,
+        /// Longest time to try to send a mail or webhook.
+        #[range(Span::ZERO..=Span::from_days(30))]
+        give_up_after: Span = Span::from_days(1),
     }
 }

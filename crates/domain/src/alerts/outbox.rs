@@ -66,8 +66,8 @@ impl Outbox {
     /// [`TargetError`].
     pub fn new(
         alerting: Alerting,
-        smtp: Option<&SmtpConfig>,
-        webhook: Option<&WebhookConfig>,
+        smtp: &SmtpConfig,
+        webhook: &WebhookConfig,
         announce: &Announce,
         clock: &Clock,
     ) -> Result<Self, TargetError> {
@@ -82,11 +82,11 @@ impl Outbox {
             failures: 0,
         };
         let mut lanes = Vec::new();
-        if let Some(config) = smtp {
-            lanes.push(lane(Target::Email, Box::new(Mailer::new(config)?), config.timeout));
+        if let Some(mailer) = Mailer::open(smtp)? {
+            lanes.push(lane(Target::Email, Box::new(mailer), smtp.timeout.0));
         }
-        if let Some(config) = webhook {
-            lanes.push(lane(Target::Webhook, Box::new(Webhook::new(config, clock.clone())?), config.timeout));
+        if let Some(sender) = Webhook::open(webhook, clock.clone())? {
+            lanes.push(lane(Target::Webhook, Box::new(sender), webhook.timeout.0));
         }
         Ok(Self { lanes, alerting })
     }
@@ -196,7 +196,7 @@ impl Lane {
     }
 
     fn is_late(&self, delivery: &Delivery) -> bool {
-        let patience = SignedDuration::try_from(self.alerting.config.give_up_after).unwrap_or(SignedDuration::MAX);
+        let patience = SignedDuration::try_from(self.alerting.config.give_up_after.0).unwrap_or(SignedDuration::MAX);
         self.clock.now_ms().duration_since(delivery.at) >= patience
     }
 }

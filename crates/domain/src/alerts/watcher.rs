@@ -266,7 +266,7 @@ impl Watch {
         if Instant::now() >= self.prune_at {
             self.prune_at = Instant::now() + PRUNE;
             let config = &self.shared.alerting.config;
-            let retention = SignedDuration::try_from(config.retention).unwrap_or(SignedDuration::MAX);
+            let retention = SignedDuration::try_from(config.retention.0).unwrap_or(SignedDuration::MAX);
             let before = self.shared.clock.now_ms().saturating_sub(retention).unwrap_or(Timestamp::MIN);
             in_time(DEADLINE, self.shared.store().prune(&self.shared.tenant, before, config.max_kept)).await?;
         }

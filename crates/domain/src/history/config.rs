@@ -1,51 +1,89 @@
 //! Settings of recording, rolling up and deleting history.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use super::{Calendar, Level};
+use tricast_core::{
+    section,
+    settings::{OrZero, Size},
+    span::Span,
+};
 
-/// Settings of history, which `config` creates.
-#[derive(Clone, Copy, Debug)]
-pub struct HistoryConfig {
-    /// Whether values are recorded and can be queried. Default yes.
-    pub enabled: bool,
-    /// Span of time in which a channel makes at most one point of each field: the last. Default 1 s; zero means every
-    /// version that the recorder sees.
-    pub resolution: Duration,
-    /// Largest number of points of one tenant that wait for the store; beyond it the oldest are dropped. Default
-    /// 200,000 (24 bytes each).
-    pub buffer: usize,
-    /// Largest number of series of one tenant; further fields are not recorded. Default 10,000; 0 means no limit.
-    pub max_series: usize,
-    /// Largest number of points of one tenant per second, on average over ten seconds; further points are not recorded.
-    /// Default 5,000; 0 means no limit.
-    pub max_points_per_second: usize,
-    /// Size of the store in bytes from which on points, then roll-ups, are deleted early, the oldest first. Default 8
-    /// GiB; 0 means no limit.
-    pub max_bytes: u64,
-    /// Time for which each level is kept, by its index in [`Level::ALL`]. Defaults 2 days, 30 days, 2 years, for ever;
-    /// zero means for ever.
-    pub keep: [Duration; 4],
+/// Range of retention times. Points that are kept for less than an hour could not be rolled up.
+const fn retention() -> OrZero<RangeInclusive<Span>> {
+    OrZero(Span::from_secs(3_600)..=Span::from_days(36_500))
 }
 
-const DAY: Duration = Duration::from_secs(24 * 3_600);
-
-impl Default for HistoryConfig {
-    fn default() -> Self {
-        let keep = [DAY * 2, DAY * 30, DAY * 730, Duration::ZERO];
-        Self {
-            enabled: true,
-            resolution: Duration::from_secs(1),
-            buffer: 200_000,
-            max_series: 10_000,
-            max_points_per_second: 5_000,
-            max_bytes: 8 << 30,
-            keep,
-        }
+section! {
+    /// Recording of history, and the time that it is kept.
+    #[derive(Copy)]
+    pub struct HistoryConfig {
+        /// Record the numbers of state channels, for `/api/history` and `backfill`.
+        enabled: bool = true,
+        /// Span in which a channel makes at most one point of each field, the last; 0 means one for every version that the recorder
+        /// reads.
+        #[range(Span::ZERO..=Span::from_secs(60))]
+        resolution: Span = Span::from_secs(1),
+        /// Points of one tenant that wait in memory while the store is unavailable; beyond it the oldest are dropped.
+        #[range(1_000..)]
+        buffer: usize = 200_000,
+        /// Recorded series of one tenant, one per numeric field; 0 means no limit.
+        max_series: usize = 10_000,
+        /// Points of one tenant that are recorded per second, on average over ten seconds; those beyond it are dropped, counted
+        /// and reported on `system` (`history_limit`). A point takes about 20 bytes in SQLite. 0 means no limit.
+        max_points_per_second: usize = 5_000,
+        /// Size of the SQLite file, or of the history tables in PostgreSQL, beyond which history is kept for less time: points are
+        /// deleted first, then roll-ups by minute, by hour and by day, the oldest first. Checked every ten minutes, and every
+        /// minute while it is exceeded. 0 means no limit.
+        max_bytes: Size = Size::mebibytes(8 << 10),
+        /// Time that points are kept; 0 means for ever. Without `data_dir` at most 1 h, minutes 1 d, hours 31 d, days 366 d.
+        #[range(retention())]
+        raw: Span = Span::from_days(2),
+        /// Time that roll-ups by minute are kept; 0 means for ever.
+        #[range(retention())]
+        minute: Span = Span::from_days(30),
+        /// Time that roll-ups by hour are kept; 0 means for ever.
+        #[range(retention())]
+        hour: Span = Span::from_days(730),
+        /// Time that roll-ups by day are kept; 0 means for ever.
+        #[range(retention())]
+        day: Span = Span::ZERO,
     }
 }
 
+/// Longest time that history in memory is kept: points, minutes, hours, days.
+const KEPT_IN_MEMORY: [Span; 4] =
+    [Span::from_secs(3_600), Span::from_days(1), Span::from_days(31), Span::from_days(366)];
+
+/// Largest history in memory: less than the store holds, so that the store is never full.
+const MAX_BYTES_IN_MEMORY: Size = Size::mebibytes(200);
+
 impl HistoryConfig {
+    /// Returns the time for which each level is kept, by its index in [`Level::ALL`]; zero means for ever.
+    pub fn keep(&self) -> [Duration; 4] {
+        [self.raw, self.minute, self.hour, self.day].map(|span| span.0)
+    }
+
+    /// Returns the settings of history that is kept in memory: for less time, and in less space.
+    #[must_use]
+    pub fn in_memory(self) -> Self {
+        // Zero means no limit.
+        let within = |span: Span, most: Span| if span.is_zero() { most } else { span.min(most) };
+        let [raw, minute, hour, day] = KEPT_IN_MEMORY;
+        Self {
+            raw: within(self.raw, raw),
+            minute: within(self.minute, minute),
+            hour: within(self.hour, hour),
+            day: within(self.day, day),
+            max_bytes: if self.max_bytes.0 == 0 {
+                MAX_BYTES_IN_MEMORY
+            } else {
+                self.max_bytes.min(MAX_BYTES_IN_MEMORY)
+            },
+            ..self
+        }
+    }
+
     /// Returns for each level the time before which its rows may be deleted, when each is kept for `keep`, zero meaning
     /// for ever. Buckets of the next level stay complete: points are deleted by hours, everything else by days.
     pub(super) fn forget_before(keep: &[Duration; 4], now: i64, calendar: &Calendar) -> [i64; 4] {
@@ -72,9 +110,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn history_in_memory_is_kept_for_less_time_and_in_less_space() {
+        let config = HistoryConfig { raw: Span::from_secs(60), max_bytes: Size(0), ..HistoryConfig::default() };
+        let kept = config.in_memory();
+        let [_, minute, hour, day] = KEPT_IN_MEMORY;
+        assert_eq!((kept.raw, kept.minute, kept.hour, kept.day), (config.raw, minute, hour, day));
+        assert_eq!(kept.max_bytes, MAX_BYTES_IN_MEMORY);
+        assert_eq!(HistoryConfig { max_bytes: Size(5), ..config }.in_memory().max_bytes, Size(5));
+    }
+
+    #[test]
     fn points_are_deleted_by_whole_hours_and_roll_ups_by_whole_days() {
         let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_millisecond();
-        let keep = [DAY, DAY * 2, DAY * 3, Duration::ZERO];
+        let keep = [1, 2, 3, 0].map(|days| Span::from_days(days).0);
         let calendar = Calendar::new(TimeZone::UTC);
         let before = HistoryConfig::forget_before(&keep, at("2026-06-10T12:34:56Z"), &calendar);
         let days = ["2026-06-08T00:00:00Z", "2026-06-07T00:00:00Z"].map(at);

@@ -85,7 +85,7 @@ impl History {
             ended: watch::Sender::new(!config.enabled),
             lag_ms: 0.into(),
             bytes: 0.into(),
-            raw_kept_s: config.keep[0].as_secs().into(),
+            raw_kept_s: config.raw.0.as_secs().into(),
             queries: Semaphore::new(AT_ONCE),
         });
         (Self { shared: Arc::clone(&shared) }, Recorder::new(shared))

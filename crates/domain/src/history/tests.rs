@@ -27,6 +27,7 @@ use tricast_core::{
     counters::Counters,
     log::{Change, Log, LogConfig, LogWriter, Origins, assign_offsets},
     reading::{Origin, Reading},
+    settings::Size,
 };
 
 /// Store that keeps points in a map, and can be stopped.
@@ -291,8 +292,8 @@ async fn old_points_are_deleted_every_ten_minutes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_too_large_deletes_earlier_until_there_is_room() {
-    let bench = bench_with(HistoryConfig { max_bytes: 100, ..HistoryConfig::default() });
-    let kept = HistoryConfig::default().keep[0];
+    let bench = bench_with(HistoryConfig { max_bytes: Size(100), ..HistoryConfig::default() });
+    let kept = HistoryConfig::default().raw.0;
     *bench.fake.bytes.lock() = Some(101);
     sleep(Duration::from_secs(10)).await;
     assert_eq!((bench.history.bytes(), bench.history.points_kept()), (101, kept / 4 * 3));

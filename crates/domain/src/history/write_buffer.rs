@@ -74,7 +74,7 @@ pub(super) struct Waiting {
 impl WriteBuffer {
     pub(super) fn new(config: &HistoryConfig) -> Self {
         Self {
-            resolution: ms(config.resolution).max(1),
+            resolution: ms(config.resolution.0).max(1),
             capacity: config.buffer,
             series: SeriesTable::new(config.max_series),
             open: HashMap::new(),

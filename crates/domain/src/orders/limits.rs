@@ -1,6 +1,7 @@
 //! Numbers of rows that a tenant has in a store of orders, and their limits. Pure.
 
 use super::OrderError;
+use tricast_core::settings::Limits;
 
 /// Numbers of rows of a tenant, or changes of these numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +30,12 @@ pub struct RowLimits {
     pub orders: usize,
     /// Largest number of customers.
     pub customers: usize,
+}
+
+impl From<&Limits> for RowLimits {
+    fn from(limits: &Limits) -> Self {
+        Self { orders: limits.max_orders, customers: limits.max_customers }
+    }
 }
 
 impl RowLimits {

@@ -4,40 +4,40 @@
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use tokio_postgres::config::{Host, SslMode};
-
-/// Settings of the store in PostgreSQL.
-#[derive(Clone)]
-pub struct PostgresConfig {
-    /// URL: `postgres://user:password@host:port/database?sslmode=verify-full`. It contains a password and must not be
-    /// printed.
-    pub url: String,
-    /// File of certificates in PEM of the authorities to trust; without it those of the system.
-    pub ca_file: Option<PathBuf>,
-    /// Largest number of connections, at least [`MIN_CONNECTIONS`]: one writes, one is the monitor's, the others read.
-    pub connections: usize,
-    /// Longest time to get a connection, new or from the pool.
-    pub connect_timeout: Duration,
-    /// Whether the processes that share the database have one log, by a bus. Without a bus each has a log of its own
-    /// and publishes the events of its own changes.
-    pub shares_log: bool,
-    /// Longest time of one statement. PostgreSQL enforces it; a second later the connection is closed.
-    pub statement_timeout: Duration,
-}
+use tricast_core::{section, span::Span};
 
 /// Smallest number of connections that a store works with.
 pub const MIN_CONNECTIONS: usize = 3;
 
-impl Default for PostgresConfig {
-    fn default() -> Self {
-        Self {
-            url: String::new(),
-            ca_file: None,
-            connections: 8,
-            connect_timeout: Duration::from_secs(5),
-            shares_log: false,
-            statement_timeout: Duration::from_secs(5),
-        }
+section! {
+    /// Connections to PostgreSQL, if it is used.
+    pub struct PostgresConfig {
+        /// File with the certificates, in PEM, of the authorities that may vouch for PostgreSQL; without it those of the system.
+        /// With it `sslmode=require` means `verify-ca`, as for libpq.
+        ca_file: Option<PathBuf> = None,
+        /// Connections to PostgreSQL at once, 3 at least: one writes, one checks availability, the others read.
+        #[range(MIN_CONNECTIONS..=1_000)]
+        connections: usize = 8,
+        /// Longest time to get a connection, a new one or a free one.
+        #[range(Span::from_millis(100)..=Span::from_secs(60))]
+        connect_timeout: Span = Span::from_secs(5),
+        /// Longest time of a statement: PostgreSQL ends it, and a second later its connection is closed.
+        #[range(Span::from_millis(100)..=Span::from_secs(60))]
+        statement_timeout: Span = Span::from_secs(5),
     }
+}
+
+/// A database of PostgreSQL, and its use.
+#[derive(Clone)]
+pub struct DatabaseConfig {
+    /// URL: `postgres://user:password@host:port/database?sslmode=verify-full`. It contains a password and must not be
+    /// printed.
+    pub url: String,
+    /// Whether the processes that share the database have one log, by a bus. Without a bus each has a log of its own
+    /// and publishes the events of its own changes.
+    pub shares_log: bool,
+    /// Settings of the connections.
+    pub connections: PostgresConfig,
 }
 
 /// Check of the server's certificate.
@@ -145,11 +145,11 @@ impl Target {
         const DEFAULT_IDLE: Duration = Duration::from_secs(2 * 60 * 60);
         let config = &mut self.config;
         if config.get_connect_timeout().is_none() {
-            config.connect_timeout(settings.connect_timeout);
+            config.connect_timeout(settings.connect_timeout.0);
         }
         // Detects a peer that vanished after something was sent to it,
         if config.get_tcp_user_timeout().is_none() {
-            config.tcp_user_timeout(settings.statement_timeout.saturating_mul(2));
+            config.tcp_user_timeout(settings.statement_timeout.0.saturating_mul(2));
         }
         // and when nothing was sent.
         if config.get_keepalives_idle() == DEFAULT_IDLE {

@@ -66,7 +66,7 @@ mod time;
 mod tls;
 mod transaction;
 
-pub use config::{MIN_CONNECTIONS, PostgresConfig, check_database_url};
+pub use config::{DatabaseConfig, MIN_CONNECTIONS, PostgresConfig, check_database_url};
 use failure::{Abort, Failure};
 use tenant_queues::TenantQueues;
 use time::DatabaseTime;
@@ -182,13 +182,14 @@ struct Link {
 }
 
 impl PostgresStore {
-    /// Opens the store in the database that `config` names. All its work is done on `runtime`. If PostgreSQL can't be
+    /// Opens the store in the database that `database` names. All its work is done on `runtime`. If PostgreSQL can't be
     /// reached, the store is returned nevertheless, and works as soon as PostgreSQL can be reached.
     ///
     /// # Errors
     /// [`OpenError`], except [`OpenError::Unavailable`].
-    pub async fn open(config: PostgresConfig, runtime: Handle) -> Result<Self, OpenError> {
-        let target = config::target(&config.url, config.ca_file.is_some()).map_err(OpenError::Url)?.bounded(&config);
+    pub async fn open(database: DatabaseConfig, runtime: Handle) -> Result<Self, OpenError> {
+        let DatabaseConfig { url, shares_log, connections: config } = database;
+        let target = config::target(&url, config.ca_file.is_some()).map_err(OpenError::Url)?.bounded(&config);
         let address = target.address();
         let id = format!("{:016x}", random_u64());
         let link = Arc::new(Link {
@@ -197,10 +198,10 @@ impl PostgresStore {
             writable: watch::Sender::new(false),
             doubt: Notify::new(),
             refused: AtomicBool::new(false),
-            patience: config.statement_timeout + GRACE,
+            patience: config.statement_timeout.0 + GRACE,
             activity: Activity::default(),
             time: DatabaseTime::default(),
-            stream: if config.shares_log { "".into() } else { id.clone().into() },
+            stream: if shares_log { "".into() } else { id.clone().into() },
             id,
         });
         let monitor = health::Monitor::new(Arc::clone(&link), address);
@@ -423,7 +424,7 @@ impl Link {
 
 /// Creates a pool that connects as `config` says, when a connection is needed.
 fn pool(config: &PostgresConfig, target: config::Target) -> Result<Pool, OpenError> {
-    let ms = config.statement_timeout.as_millis();
+    let ms = config.statement_timeout.0.as_millis();
     // A node that is stopped inside a transaction must not block the others at the tenant's row.
     let session = format!(
         "SET statement_timeout = {ms}; SET lock_timeout = {ms}; SET idle_in_transaction_session_timeout = {}; \
@@ -441,7 +442,7 @@ fn pool(config: &PostgresConfig, target: config::Target) -> Result<Pool, OpenErr
         let session = session.clone();
         Box::pin(async move { client.batch_execute(&session).await.map_err(HookError::Backend) })
     });
-    let patience = Some(config.connect_timeout);
+    let patience = Some(config.connect_timeout.0);
     let pool = Pool::builder(manager)
         .max_size(config.connections.max(MIN_CONNECTIONS))
         .wait_timeout(patience)

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::runtime::Handle;
 
 use super::*;
-use tricast_core::channel::Channel;
+use tricast_core::{channel::Channel, span::Span};
 use tricast_domain::{
     alerts::{Alert, AlertStore, NewDelivery, NewRule, Outgoing, Raised, Severity, Target},
     history::{self, Calendar, Forget, HistoryStore, Level, Point, RollUp, SeriesId, SeriesName},
@@ -42,8 +42,12 @@ mod every_store {
     contract!(make);
 }
 
-fn config(url: &str) -> PostgresConfig {
-    PostgresConfig { url: url.into(), connections: 4, ..PostgresConfig::default() }
+fn config(url: &str) -> DatabaseConfig {
+    database(url, PostgresConfig { connections: 4, ..PostgresConfig::default() })
+}
+
+fn database(url: &str, connections: PostgresConfig) -> DatabaseConfig {
+    DatabaseConfig { url: url.into(), shares_log: false, connections }
 }
 
 async fn open(url: &str) -> PostgresStore {
@@ -356,7 +360,7 @@ async fn certificates_are_checked_as_sslmode_requires() {
     let (cluster, address) = Cluster::start_with_tls(&text("server.pem"), &text("server.key"));
     let try_to = |host: &str, mode: &str, ca_file: Option<String>| {
         let url = format!("postgres://tricast@{host}/postgres?hostaddr={address}&sslmode={mode}");
-        let config = PostgresConfig { ca_file: ca_file.map(Into::into), ..config(&url) };
+        let config = database(&url, PostgresConfig { ca_file: ca_file.map(Into::into), ..PostgresConfig::default() });
         async move {
             let store = PostgresStore::open(config, Handle::current()).await?;
             let encrypted: Result<bool, OrderError> = store
@@ -390,7 +394,8 @@ async fn certificates_are_checked_as_sslmode_requires() {
         }
     }
     drop(cluster);
-    let none = PostgresConfig { ca_file: Some(key("README.md").into()), ..config("postgres://a@b/c?sslmode=require") };
+    let none = PostgresConfig { ca_file: Some(key("README.md").into()), ..PostgresConfig::default() };
+    let none = database("postgres://a@b/c?sslmode=require", none);
     assert!(matches!(PostgresStore::open(none, Handle::current()).await.err(), Some(OpenError::Authorities(_))));
 }
 

@@ -87,16 +87,15 @@ impl Connection {
             }
         };
         let state = Rc::clone(&self.state);
-        let restored = recovered.and_then(|(hold, offset)| {
-            Socket::restore(namespace, Rc::clone(&state), &self.config, &caller, hold, offset.as_deref())
-        });
+        let restored = recovered
+            .and_then(|(hold, offset)| Socket::restore(namespace, Rc::clone(&state), &caller, hold, offset.as_deref()));
         if let Some(socket) = restored {
             push(&mut self.packets, '0', namespace.as_str(), None, &socket.connected().to_string());
             self.sockets.push(socket);
         } else {
             // Not the session's ID, which is secret: a client that knows it can act as this one.
             let sid = state.new_id();
-            let mut socket = Socket::open(namespace, state, &self.config, caller, sid, with_offset);
+            let mut socket = Socket::open(namespace, state, caller, sid, with_offset);
             if with_offset {
                 socket.keep(&self.recovery);
             }

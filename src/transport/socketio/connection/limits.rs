@@ -15,7 +15,7 @@ impl Connection {
     pub(super) fn note_bad_messages(&mut self, number: usize) {
         for _ in 0..number {
             self.state.shared.counters.bad_messages.inc();
-            let limit = self.config.max_bad_messages;
+            let limit = self.state.shared.limits.max_bad_messages;
             if self.bad_messages.count() >= limit && limit > 0 {
                 self.state.shared.counters.limit(Limit::BadMessages).inc();
                 self.close(CloseReason::TooManyBadMessages);

@@ -35,7 +35,7 @@ impl Connection {
             EnginePacket::Pong => {
                 let now = Instant::now();
                 self.pong_until = None;
-                self.next_ping = now + self.config.ping_interval;
+                self.next_ping = now + self.config.heartbeat.interval.0;
                 // The client is here for certain: no other node has taken up its sessions.
                 self.sockets.iter_mut().for_each(|socket| socket.renew(now));
             }
@@ -79,7 +79,8 @@ impl Connection {
     fn receive_attachment(&mut self, bytes: Bytes) {
         let Some(mut assembly) = self.assembly.take() else { return self.fail("an attachment of nothing") };
         let held: usize = assembly.attachments.iter().map(Bytes::len).sum();
-        if self.config.max_payload > 0 && held + bytes.len() > self.config.max_payload {
+        let most = self.state.shared.limits.max_message.0;
+        if most > 0 && held + bytes.len() > most {
             self.state.shared.counters.limit(Limit::Message).inc();
             return self.close(CloseReason::TooBig);
         }

@@ -3,14 +3,15 @@
 use tokio::time::Instant;
 
 use super::{
-    super::{config::SocketIoConfig, output::Outgoing, socket::Socket},
+    super::{output::Outgoing, socket::Socket},
     Connection,
 };
-use tricast_core::{counters::Limit, pause, protocol::close::CloseReason};
+use tricast_core::{counters::Limit, pause, protocol::close::CloseReason, settings::Limits};
 
 /// Returns the time by which a client without a namespace has to join one.
-pub(super) fn connect_until(config: &SocketIoConfig, now: Instant) -> Option<Instant> {
-    (!config.connect_timeout.is_zero()).then(|| now + config.connect_timeout)
+pub(super) fn connect_until(limits: &Limits, now: Instant) -> Option<Instant> {
+    let timeout = limits.auth_timeout.0;
+    (!timeout.is_zero()).then(|| now + timeout)
 }
 
 impl Connection {
@@ -39,8 +40,8 @@ impl Connection {
         if self.pauses != pauses {
             // Data that the client sent during the pause may not have arrived yet.
             self.pauses = pauses;
-            self.pong_until = self.pong_until.map(|_| now + self.config.ping_timeout);
-            self.connect_until = self.connect_until.and_then(|_| connect_until(&self.config, now));
+            self.pong_until = self.pong_until.map(|_| now + self.config.ping_timeout());
+            self.connect_until = self.connect_until.and_then(|_| connect_until(&self.state.shared.limits, now));
         }
         if self.pong_until.is_some_and(|until| now >= until) {
             return self.close(CloseReason::HeartbeatLost);
@@ -52,7 +53,7 @@ impl Connection {
         if self.pong_until.is_none() && now >= self.next_ping {
             self.packets.push(Outgoing::Text("2".into()));
             // From the time at which the ping was due, unless this server was late by more than the client can make up for.
-            let timeout = self.config.ping_timeout;
+            let timeout = self.config.ping_timeout();
             self.pong_until = Some((self.next_ping + timeout).max(now + timeout / 2));
         }
         if self.sockets.is_empty() && self.timer.hub().is_draining() {
@@ -63,7 +64,7 @@ impl Connection {
     /// Gives a client without a namespace the time to join one.
     pub(super) fn await_connect(&mut self) {
         if !self.has_joined() && self.connect_until.is_none() {
-            self.connect_until = connect_until(&self.config, Instant::now());
+            self.connect_until = connect_until(&self.state.shared.limits, Instant::now());
         }
     }
 

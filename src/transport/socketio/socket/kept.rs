@@ -6,7 +6,6 @@ use tokio::time::Instant;
 
 use super::{
     super::{
-        config::SocketIoConfig,
         namespace::Namespace,
         recovery::{Hold, Recovery, Saved, SavedSubscription},
     },
@@ -36,7 +35,6 @@ impl Socket {
     pub(in super::super) fn restore(
         namespace: Namespace,
         state: Rc<State>,
-        config: &SocketIoConfig,
         caller: &Caller,
         mut hold: Hold,
         offset: Option<&str>,
@@ -62,7 +60,7 @@ impl Socket {
             }
             started.push((selector, Duration::from_millis(*interval_ms), since, from));
         }
-        let mut socket = Self::open(namespace, state, config, caller.clone(), saved.sid, true);
+        let mut socket = Self::open(namespace, state, caller.clone(), saved.sid, true);
         for (selector, interval, since, from) in started {
             socket.stream.reader.resume_from(selector.clone(), interval, &from);
             socket.started.insert(selector, (interval, since));

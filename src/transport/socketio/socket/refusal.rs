@@ -83,12 +83,14 @@ impl Socket {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.config.max_subscriptions > 0 && self.rooms.len() >= self.config.max_subscriptions
+        let most = self.stream.state.shared.limits.max_subscriptions;
+        most > 0 && self.rooms.len() >= most
     }
 
     pub(super) fn refuse_full(&mut self, ack: Option<u64>, packets: &mut Packets) {
         self.stream.state.shared.counters.limit(Limit::Subscriptions).inc();
-        let message = format!("a client has at most {} subscriptions", self.config.max_subscriptions);
+        let message =
+            format!("a client has at most {} subscriptions", self.stream.state.shared.limits.max_subscriptions);
         self.refuse(ack, Refusal::LimitReached, message, packets);
     }
 }

@@ -10,10 +10,9 @@ use super::{
         namespace::Namespace,
         output::{self, Packets},
     },
-    ClientEvent, Later, Socket,
+    ClientEvent, Later, STREAM, Socket,
     arguments::{ID_RULE, id_of, interval_of},
     refusal::Refusal,
-    stream_config,
 };
 use crate::{transport::stream::Stream, web::caller::Caller};
 use tricast_auth::Permission;
@@ -108,7 +107,7 @@ impl Socket {
         let Some(interval) = self.rooms.interval() else { return self.metrics = None };
         if self.metrics.is_none() {
             let (state, caller) = (Rc::clone(&self.stream.state), self.stream.caller().cloned());
-            let stream = Stream::open(state, stream_config(&self.config), caller, Duration::ZERO, None);
+            let stream = Stream::open(state, STREAM, caller, Duration::ZERO, None);
             self.metrics = Some(Box::new(stream));
         }
         if let Some(metrics) = &mut self.metrics {

@@ -2,7 +2,7 @@
 //!
 //! One connection for each mail: alerts are rare, and a restart of the mail server goes unnoticed.
 
-use std::{fmt::Write, time::Duration};
+use std::{fmt::Write, net::IpAddr, time::Duration};
 
 use futures_util::future::BoxFuture;
 use lettre::{
@@ -21,6 +21,11 @@ use tokio::time::timeout;
 
 use super::{Failure, Notifier, TargetError, causes};
 use crate::alerts::Delivery;
+use tricast_core::{
+    section,
+    settings::{FaultList, Secret},
+    span::Span,
+};
 
 /// Largest length of a subject, in characters.
 const MAX_SUBJECT: usize = 200;
@@ -28,23 +33,71 @@ const MAX_SUBJECT: usize = 200;
 /// SMTP replies that reject the sender, not the mail: the password may be corrected.
 const OF_THE_SENDER: [u16; 4] = [530, 534, 535, 538];
 
-/// Settings of the mail server.
-#[derive(Clone)]
-pub struct SmtpConfig {
-    /// Host name, which the certificate has to contain.
-    pub host: String,
-    /// Port; 0 selects 25, 587 or 465 by the encryption.
-    pub port: u16,
-    /// Encryption of the connection.
-    pub tls: MailTls,
-    /// User and password, if the server requires them.
-    pub credentials: Option<(String, String)>,
-    /// Address of the sender.
-    pub from: String,
-    /// Addresses of the recipients.
-    pub to: Vec<String>,
-    /// Longest time of one attempt.
-    pub timeout: Duration,
+section! {
+    /// Mail server, sender and recipients of alerts.
+    pub struct SmtpConfig {
+        /// Mail server for alerts, by the name that its certificate has. Without one no mail is sent.
+        host: Option<String> = None,
+        /// Port of the mail server; 0 means 25, 587 or 465, depending on `smtp.tls`.
+        port: u16 = 0,
+        /// Encryption of the connection to the mail server: `starttls` (required of the server), `tls` from the first byte, or
+        /// `none`, for a server on this machine.
+        tls: MailTls = MailTls::default(),
+        /// User name, if the mail server requires one. Needs `smtp.tls` or a server on this machine.
+        username: Option<String> = None,
+        /// Password of the user. Never printed.
+        password: Secret = Secret::default(),
+        /// Sender of alert mails: `tricast@shop.example` or `Tricast <tricast@shop.example>`.
+        from: Option<String> = None,
+        /// Recipients of alert mails.
+        to: Vec<String> = Vec::new(),
+        /// Longest time of one attempt to send a mail.
+        #[range(Span::from_secs(1)..=Span::from_secs(300))]
+        timeout: Span = Span::from_secs(30),
+    }
+}
+
+impl SmtpConfig {
+    /// Returns whether mails are sent.
+    pub fn is_set(&self) -> bool {
+        self.host.is_some()
+    }
+
+    /// Reports settings with which no mail could be sent.
+    pub fn check(&self, faults: &mut FaultList) {
+        let Some(host) = &self.host else {
+            let others = [
+                ("smtp.username", self.username.is_some()),
+                ("smtp.password", !self.password.is_empty()),
+                ("smtp.from", self.from.is_some()),
+                ("smtp.to", !self.to.is_empty()),
+            ];
+            for (key, _) in others.iter().filter(|(_, is_set)| *is_set) {
+                faults.add(key, "is set, but smtp.host is not: no mail would ever be sent");
+            }
+            return;
+        };
+        if host.is_empty() || host.chars().any(|char| char.is_control() || char.is_whitespace() || char == '/') {
+            faults.add("smtp.host", format!("{host:?} is not a host name"));
+        }
+        match &self.from {
+            None => faults.add("smtp.from", "is not set: mails need a sender"),
+            Some(from) => faults.add_err("smtp.from", check_mailbox(from)),
+        }
+        if self.to.is_empty() {
+            faults.add("smtp.to", "is empty: mails need a recipient");
+        }
+        for to in &self.to {
+            faults.add_err("smtp.to", check_mailbox(to));
+        }
+        if self.username.is_some() == self.password.is_empty() {
+            faults.add("smtp.username", "and smtp.password have to be set together");
+        }
+        let is_local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        if self.username.is_some() && self.tls == MailTls::None && !is_local {
+            faults.add("smtp.tls", "is \"none\": the password would be readable on the network");
+        }
+    }
 }
 
 /// Encryption of the connection to the mail server.
@@ -77,32 +130,36 @@ pub(in crate::alerts) struct Mailer {
 }
 
 impl Mailer {
-    /// Creates a mailer; nothing is sent yet.
+    /// Creates a mailer, if mails are to be sent; nothing is sent yet.
     ///
     /// # Errors
     /// [`TargetError`].
-    pub(in crate::alerts) fn new(config: &SmtpConfig) -> Result<Self, TargetError> {
+    pub(in crate::alerts) fn open(config: &SmtpConfig) -> Result<Option<Self>, TargetError> {
+        let SmtpConfig { host: Some(host), port, tls, username, password, from: Some(from), to, timeout } = config
+        else {
+            return Ok(None);
+        };
         let mailbox =
             |text: &String| text.parse::<Mailbox>().map_err(|error| TargetError(format!("{text:?}: {error}")));
-        let parameters = || TlsParameters::new(config.host.clone()).map_err(|error| TargetError(causes(&error)));
-        let (tls, port) = match config.tls {
+        let parameters = || TlsParameters::new(host.clone()).map_err(|error| TargetError(causes(&error)));
+        let (tls, default_port) = match tls {
             MailTls::None => (Tls::None, 25),
             MailTls::Starttls => (Tls::Required(parameters()?), 587),
             MailTls::Tls => (Tls::Wrapper(parameters()?), 465),
         };
-        let mut transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&config.host)
+        let mut transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
             .tls(tls)
-            .port(if config.port == 0 { port } else { config.port })
-            .timeout(Some(config.timeout));
-        if let Some((user, password)) = config.credentials.clone() {
-            transport = transport.credentials(Credentials::new(user, password));
+            .port(if *port == 0 { default_port } else { *port })
+            .timeout(Some(timeout.0));
+        if let Some(user) = username {
+            transport = transport.credentials(Credentials::new(user.clone(), password.expose().to_owned()));
         }
-        Ok(Self {
+        Ok(Some(Self {
             transport: transport.build(),
-            from: mailbox(&config.from)?,
-            to: config.to.iter().map(mailbox).collect::<Result<_, _>>()?,
-            timeout: config.timeout,
-        })
+            from: mailbox(from)?,
+            to: to.iter().map(mailbox).collect::<Result<_, _>>()?,
+            timeout: timeout.0,
+        }))
     }
 
     /// Creates the mail of a delivery.
@@ -193,16 +250,14 @@ mod tests {
     }
 
     fn send(body: &Value) -> String {
-        let mailer = Mailer::new(&SmtpConfig {
-            host: "127.0.0.1".into(),
-            port: 0,
+        let mailer = Mailer::open(&SmtpConfig {
+            host: Some("127.0.0.1".into()),
             tls: MailTls::None,
-            credentials: None,
-            from: "Tricast <tricast@shop.example>".into(),
+            from: Some("Tricast <tricast@shop.example>".into()),
             to: vec!["ops@shop.example".into(), "Ada Löwe <ada@shop.example>".into()],
-            timeout: Duration::from_secs(1),
-        })
-        .unwrap();
+            ..SmtpConfig::default()
+        });
+        let mailer = mailer.unwrap().unwrap();
         let delivery = Delivery {
             id: "dlv-1".into(),
             tenant: "shop".into(),

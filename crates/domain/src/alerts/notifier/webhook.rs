@@ -10,8 +10,6 @@
 //!
 //! Any status of 200 to 299 is an acceptance. The body of the response is not read.
 
-use std::time::Duration;
-
 use data_encoding::HEXLOWER;
 use futures_util::future::BoxFuture;
 use reqwest::{Client, StatusCode, Url, redirect::Policy};
@@ -19,17 +17,46 @@ use ring::hmac;
 
 use super::{Failure, Notifier, TargetError, causes};
 use crate::alerts::Delivery;
-use tricast_core::clock::Clock;
+use tricast_core::{
+    clock::Clock,
+    section,
+    settings::{FaultList, Secret},
+    span::Span,
+};
 
-/// Settings of the receiver.
-#[derive(Clone)]
-pub struct WebhookConfig {
-    /// URL that receives the notifications by POST.
-    pub url: String,
-    /// Secret that requests are signed with.
-    pub secret: String,
-    /// Longest time of one attempt.
-    pub timeout: Duration,
+section! {
+    /// HTTP request that is sent for each alert.
+    pub struct WebhookConfig {
+        /// URL that alerts are posted to. Without one no alert is posted. May be a secret in itself, and is never printed.
+        url: Secret = Secret::default(),
+        /// Secret that signs these requests. Never printed.
+        secret: Secret = Secret::default(),
+        /// Longest time of one attempt to post.
+        #[range(Span::from_secs(1)..=Span::from_secs(300))]
+        timeout: Span = Span::from_secs(10),
+    }
+}
+
+impl WebhookConfig {
+    /// Returns whether alerts are posted.
+    pub fn is_set(&self) -> bool {
+        !self.url.is_empty()
+    }
+
+    /// Reports settings with which no alert could be posted.
+    pub fn check(&self, faults: &mut FaultList) {
+        if self.url.is_empty() {
+            if !self.secret.is_empty() {
+                faults.add("webhook.secret", "is set, but webhook.url is not: no alert would ever be posted");
+            }
+            return;
+        }
+        faults.add_err("webhook.url", check_webhook(self.url.expose()));
+        if self.secret.is_empty() {
+            let problem = "is not set: the receiver could not verify the sender. openssl rand -hex 32";
+            faults.add("webhook.secret", problem);
+        }
+    }
 }
 
 /// Checks a URL: http or https, without user information.
@@ -56,20 +83,24 @@ pub(in crate::alerts) struct Webhook {
 }
 
 impl Webhook {
-    /// Creates a sender; nothing is sent yet. Signatures have the time of `clock`.
+    /// Creates a sender, if alerts are to be posted; nothing is sent yet. Signatures have the time of `clock`.
     ///
     /// # Errors
     /// [`TargetError`].
-    pub(in crate::alerts) fn new(config: &WebhookConfig, clock: Clock) -> Result<Self, TargetError> {
-        check_webhook(&config.url).map_err(TargetError)?;
-        let url = Url::parse(&config.url).map_err(|error| TargetError(error.to_string()))?;
+    pub(in crate::alerts) fn open(config: &WebhookConfig, clock: Clock) -> Result<Option<Self>, TargetError> {
+        if !config.is_set() {
+            return Ok(None);
+        }
+        let (url, secret) = (config.url.expose(), config.secret.expose());
+        check_webhook(url).map_err(TargetError)?;
+        let url = Url::parse(url).map_err(|error| TargetError(error.to_string()))?;
         // rustls requires a provider, even where no tokens are verified; the second call finds it installed.
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = Client::builder()
             .user_agent(concat!("tricast/", env!("CARGO_PKG_VERSION")))
             // The target of a redirect must not get the signature.
             .redirect(Policy::none())
-            .timeout(config.timeout);
+            .timeout(config.timeout.0);
         let client = match url.scheme() {
             "https" => client.https_only(true),
             // Without the machine's certificates, which a small container may lack.
@@ -77,7 +108,7 @@ impl Webhook {
         };
         let client = if is_loopback(&url) { client.no_proxy() } else { client };
         let client = client.build().map_err(|error| TargetError(causes(&error)))?;
-        Ok(Self { client, url, key: hmac::Key::new(hmac::HMAC_SHA256, config.secret.as_bytes()), clock })
+        Ok(Some(Self { client, url, key: hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), clock }))
     }
 }
 

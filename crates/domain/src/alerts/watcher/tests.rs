@@ -387,7 +387,7 @@ async fn old_alerts_are_deleted_at_the_start_and_every_hour() {
     let prunes = bench.kept.lock().prunes.clone();
     assert_eq!(prunes.len(), 3);
     let AlertConfig { retention, max_kept, .. } = AlertConfig::default();
-    let retention = SignedDuration::try_from(retention).unwrap();
+    let retention = SignedDuration::try_from(retention.0).unwrap();
     assert!(
         prunes[0].0.duration_since(start_time() - retention) <= SignedDuration::from_secs(1) && prunes[0].1 == max_kept
     );

@@ -31,7 +31,7 @@ impl Listener {
     /// Reads the log until the future is dropped.
     pub(super) async fn run(&mut self) {
         let mut changed = self.shared.log.watch();
-        let resolution = self.shared.config.resolution;
+        let resolution = self.shared.config.resolution.0;
         // Within its span only the last version counts: not every one has to be read.
         let rest = (resolution / 20).min(Duration::from_millis(50));
         let mut is_asked = false;

@@ -29,7 +29,7 @@ pub(super) struct Upkeep {
 
 impl Upkeep {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let pressure = Pressure::new(shared.config.keep);
+        let pressure = Pressure::new(shared.config.keep());
         Self { shared, pressure, rolled: [i64::MIN; 3] }
     }
 
@@ -106,11 +106,11 @@ impl Upkeep {
         let Ok(Some(bytes)) = shared.store.bytes().await else { return };
         shared.bytes.store(bytes, Ordering::Relaxed);
         let was_on = self.pressure.is_on();
-        self.pressure.adapt(bytes, shared.config.max_bytes);
+        self.pressure.adapt(bytes, shared.config.max_bytes.0 as u64);
         let kept = self.pressure.keep()[Level::Raw as usize];
         shared.raw_kept_s.store(kept.as_secs(), Ordering::Relaxed);
         if self.pressure.is_on() && !was_on {
-            let (tenant, max_bytes) = (&*shared.tenant, shared.config.max_bytes);
+            let (tenant, max_bytes) = (&*shared.tenant, shared.config.max_bytes.0 as u64);
             tracing::warn!(
                 tenant,
                 bytes,

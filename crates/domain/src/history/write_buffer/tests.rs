@@ -1,15 +1,13 @@
 //! Tests of the write buffer.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::*;
-use tricast_core::position::Epoch;
+use tricast_core::{position::Epoch, span::Span};
 
 fn buffer(resolution_ms: u64, buffer: usize, max_series: usize) -> WriteBuffer {
-    let resolution = Duration::from_millis(resolution_ms);
+    let resolution = Span::from_millis(resolution_ms);
     WriteBuffer::new(&HistoryConfig { resolution, buffer, max_series, ..HistoryConfig::default() })
 }
 
@@ -65,7 +63,7 @@ fn the_oldest_points_are_dropped_but_not_those_being_written() {
 
 #[test]
 fn points_of_a_second_are_bounded_on_average() {
-    let config = HistoryConfig { resolution: Duration::ZERO, max_points_per_second: 2, ..HistoryConfig::default() };
+    let config = HistoryConfig { resolution: Span::ZERO, max_points_per_second: 2, ..HistoryConfig::default() };
     let mut buffer = WriteBuffer::new(&config);
     for at in (0..10_000).step_by(100) {
         buffer.take(version("a", at, &format!(r#"{{"n":{at}}}"#)));

@@ -94,7 +94,9 @@ async fn behind_a_proxy() -> (PostgresStore, Proxy) {
     let proxy = Proxy::start(&url).await;
     let name = url.strip_prefix("postgres:///").unwrap().split('?').next().unwrap();
     let url = format!("postgres://tricast@{}/{name}?sslmode=disable", proxy.address);
-    let config = PostgresConfig { statement_timeout: Duration::from_millis(500), ..config(&url) };
+    let config =
+        PostgresConfig { statement_timeout: Span::from_millis(500), connections: 4, ..PostgresConfig::default() };
+    let config = database(&url, config);
     (PostgresStore::open(config, Handle::current()).await.unwrap(), proxy)
 }
 

@@ -1,12 +1,11 @@
-//! Settings of connections: heartbeat, limits, and the events kept for clients that resume.
+//! Settings that several parts of the server share: limits, and the heartbeat of its connections.
 
-use super::{
-    Size, Span,
-    setting::{FaultList, OrZero, section},
-};
+use super::{FaultList, OrZero, Size, Span};
+use crate::section;
 
 section! {
     /// The heartbeat of WebSockets.
+    #[derive(Copy)]
     pub struct Heartbeat {
         /// Time between two pings of a WebSocket.
         #[range(Span::from_secs(1)..=Span::from_secs(300))]
@@ -19,7 +18,7 @@ section! {
 
 impl Heartbeat {
     /// Reports a timeout that would end every connection.
-    pub(super) fn check(&self, faults: &mut FaultList) {
+    pub fn check(&self, faults: &mut FaultList) {
         if self.timeout <= self.interval {
             faults
                 .add("heartbeat.timeout", "has to be longer than heartbeat.interval, or every client is disconnected");
@@ -29,6 +28,7 @@ impl Heartbeat {
 
 section! {
     /// Limits of a client, an address, a user, a tenant and the server.
+    #[derive(Copy)]
     pub struct Limits {
         /// Streams and held polls at once; 0 means as many as the descriptor limit allows.
         max_connections: usize = 0,
@@ -113,23 +113,5 @@ section! {
         /// Shortest time between two changes of the backpressure level.
         #[range(Span::from_millis(10)..=Span::from_secs(600))]
         slow_step: Span = Span::from_secs(5),
-    }
-}
-
-section! {
-    /// Events that are kept for clients that resume.
-    pub struct Log {
-        /// Events kept for clients that resume.
-        #[range(1..)]
-        events: usize = 10_000,
-        /// Bytes of events kept for clients that resume.
-        #[range(Size(1)..)]
-        bytes: Size = Size::mebibytes(16),
-        /// Ends of channels of one tenant that are kept for clients that resume, each for a day at most.
-        #[range(1..=1_000_000)]
-        ends: usize = 10_000,
-        /// Time within which a Socket.IO client that lost its connection gets its subscriptions back.
-        #[range(Span::from_secs(1)..=Span::from_secs(86_400))]
-        recovery: Span = Span::from_secs(120),
     }
 }

@@ -2,17 +2,15 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-
-use super::{
-    Secret, Span,
-    setting::{FaultList, section},
-    values,
+use super::{MIN_SECRET, check_url};
+use tricast_core::{
+    section,
+    settings::{FaultList, RedactedUrl, Secret},
+    span::Span,
 };
-use tricast_auth::{AuthConfig, MIN_SECRET, check_url};
 
 /// Whether clients need tokens.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize, serde::Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum AuthMode {
     /// All clients are anonymous.
@@ -24,7 +22,7 @@ pub enum AuthMode {
 
 section! {
     /// Authentication by tokens.
-    pub struct Auth {
+    pub struct AuthConfig {
         /// Whether clients need tokens. `none`: all clients are anonymous. `jwt`: JSON Web Tokens; at least one of the next four
         /// settings names their keys.
         mode: AuthMode = AuthMode::None,
@@ -35,8 +33,7 @@ section! {
         /// File with a JWK Set. Read again when it changes.
         jwks_file: Option<PathBuf> = None,
         /// URL of a JWK Set: https, or http on this machine. Fetched every 5 minutes, and when a token names an unknown key.
-        #[serde(serialize_with = "values::without_credentials")]
-        jwks_url: Option<String> = None,
+        jwks_url: Option<RedactedUrl> = None,
         /// Required value of a token's `iss`; without it any issuer is accepted.
         issuer: Option<String> = None,
         /// Value that a token's `aud` has to contain; without it any is accepted, even tokens made for other programs.
@@ -46,13 +43,18 @@ section! {
         cookie: Option<String> = None,
         /// Allowed clock difference to the token issuer: widens the validity by this much at both ends.
         #[range(Span::ZERO..=Span::from_secs(300))]
-        leeway: Span = Span(AuthConfig::default().leeway),
+        leeway: Span = Span::from_secs(5),
     }
 }
 
-impl Auth {
+impl AuthConfig {
+    /// Returns whether clients need tokens.
+    pub fn is_required(&self) -> bool {
+        self.mode == AuthMode::Jwt
+    }
+
     /// Reports settings that contradict each other or make no sense.
-    pub(super) fn check(&self, faults: &mut FaultList) {
+    pub fn check(&self, faults: &mut FaultList) {
         let keys = [
             ("auth.secret", !self.secret.is_empty()),
             ("auth.public_key_file", self.public_key_file.is_some()),
@@ -85,21 +87,5 @@ impl Auth {
         if self.cookie.as_ref().is_some_and(|name| name.is_empty() || !name.bytes().all(is_plain)) {
             faults.add("auth.cookie", "is not a valid name of a cookie");
         }
-    }
-
-    /// Returns the configuration of the verifier; `None` if clients need no tokens.
-    pub(super) fn verifier(&self) -> Option<AuthConfig> {
-        let Self { mode, secret, public_key_file, jwks_file, jwks_url, issuer, audience, cookie: _, leeway } =
-            self.clone();
-        (mode == AuthMode::Jwt).then(|| AuthConfig {
-            secret: (!secret.is_empty()).then(|| secret.expose().as_bytes().to_vec()),
-            public_key_file,
-            jwks_file,
-            jwks_url,
-            issuer,
-            audience,
-            leeway: leeway.0,
-            ..AuthConfig::default()
-        })
     }
 }

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    question::{Question, Since, Target},
     representation::Representation,
+    request::{PollRequest, Since, Target},
 };
 use crate::web::{caller::Caller, problem::Problem};
 use tricast_core::{
@@ -26,10 +26,10 @@ const BUDGET: usize = 1 << 20;
 ///
 /// # Errors
 /// 404 if the channel in the path is unknown or has no value, 410 if it has ended.
-pub(super) fn to(question: &Question, caller: &Caller) -> Result<Arc<Representation>, Problem> {
+pub(super) fn to(poll: &PollRequest, caller: &Caller) -> Result<Arc<Representation>, Problem> {
     let log = &caller.tenant.log;
-    let since = question.since(log);
-    match &question.target {
+    let since = poll.since(log);
+    match &poll.target {
         Target::Snapshot => {
             Ok(log.snapshot(tricast_auth::view(&caller.identity)).attached(Representation::of_snapshot))
         }

@@ -1,72 +1,12 @@
-//! Values of settings as people write them: sizes and secrets. Durations are [`Span`](tricast_core::span::Span).
+//! Secrets, and URLs that may hold one.
 
-use std::fmt;
+use std::{fmt, ops::Deref};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-
-/// A number of bytes: `"64KiB"`, `"1MiB"`, or a plain number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Size(pub usize);
 
 /// Text that is never shown: logs and printed configurations have `[redacted]` in its place.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Raw {
-    Number(i64),
-    Text(String),
-}
-
-fn number_and_unit(text: &str) -> Option<(u64, &str)> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    Some((text[..split].parse().ok()?, text[split..].trim()))
-}
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wrong = || D::Error::custom("write a size as \"64KiB\", \"1MiB\" or a number of bytes");
-        let bytes = match Raw::deserialize(deserializer).map_err(|_| wrong())? {
-            Raw::Number(bytes) => u64::try_from(bytes).map_err(|_| wrong())?,
-            Raw::Text(text) => {
-                let (number, unit) = number_and_unit(text.trim()).ok_or_else(wrong)?;
-                let shift = match unit {
-                    "" | "B" => 0,
-                    "KiB" => 10,
-                    "MiB" => 20,
-                    "GiB" => 30,
-                    _ => return Err(wrong()),
-                };
-                number.checked_mul(1 << shift).ok_or_else(wrong)?
-            }
-        };
-        usize::try_from(bytes).map(Self).map_err(|_| wrong())
-    }
-}
-
-impl Size {
-    /// A size of mebibytes.
-    pub const fn mebibytes(count: usize) -> Self {
-        Self(count << 20)
-    }
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            bytes if bytes > 0 && bytes % (1 << 20) == 0 => write!(f, "{}MiB", bytes >> 20),
-            bytes if bytes > 0 && bytes % (1 << 10) == 0 => write!(f, "{}KiB", bytes >> 10),
-            bytes => bytes.fmt(f),
-        }
-    }
-}
-
-impl Serialize for Size {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
 
 impl Secret {
     /// Returns whether the text is empty: the setting is not set.
@@ -106,12 +46,35 @@ impl Serialize for Secret {
     }
 }
 
-/// Serializes a URL without the parts that may be secret: user, password and query.
-///
-/// # Errors
-/// Those of `serializer`.
-pub(super) fn without_credentials<S: Serializer>(url: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
-    url.as_deref().map(redact).serialize(serializer)
+/// A URL that is shown without the parts that may be secret: user, password and query.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct RedactedUrl(String);
+
+impl Deref for RedactedUrl {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for RedactedUrl {
+    fn from(url: &str) -> Self {
+        Self(url.into())
+    }
+}
+
+impl fmt::Debug for RedactedUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        redact(&self.0).fmt(f)
+    }
+}
+
+impl Serialize for RedactedUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&redact(&self.0))
+    }
 }
 
 fn redact(url: &str) -> String {
@@ -132,13 +95,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_read_with_and_without_a_unit() {
-        let size = |text: &str| serde_json::from_str::<Size>(text).ok().map(|size| size.0);
-        assert_eq!((size("\"64KiB\""), size("10"), size("\"1 MiB\"")), (Some(65_536), Some(10), Some(1 << 20)));
-        assert_eq!((size("\"64KB\""), size("-1")), (None, None));
-    }
-
-    #[test]
     fn a_url_is_printed_without_its_secret_parts() {
         for (url, shown) in [
             ("https://id.example/keys", "https://id.example/keys"),
@@ -146,7 +102,7 @@ mod tests {
             ("ada:pw@id.example", "[redacted]@id.example"),
             ("https://id.example/a@b", "https://id.example/a@b"),
         ] {
-            assert_eq!(redact(url), shown);
+            assert_eq!(format!("{:?}", RedactedUrl::from(url)), format!("{shown:?}"));
         }
     }
 

@@ -1,17 +1,27 @@
-//! Declaration of settings: [`section!`] makes of one declaration the struct, its defaults, its checks of ranges, and the
-//! list that the reference page, the names in the environment and "did you mean" are made from.
+//! Settings: their declaration, their values, and the limits that several parts of the server share.
+//!
+//! [`section!`](crate::section) makes of one declaration the struct that a part uses, its defaults, its checks of ranges, and the
+//! list that the reference page, the names in the environment and "did you mean" are made from. A section that one part uses is
+//! declared in that part. Reading files and the environment is the task of the server (`config`).
 
 use std::{
     any::TypeId,
     fmt::Display,
     ops::{RangeFrom, RangeInclusive},
-    sync::LazyLock,
 };
 
-use super::{Config, Fault, Secret, Span};
+mod limits;
+mod secret;
+mod size;
+
+pub use limits::{Heartbeat, Limits};
+pub use secret::{RedactedUrl, Secret};
+pub use size::Size;
+
+use crate::span::Span;
 
 /// Prefix of all names in the environment.
-pub(super) const PREFIX: &str = "TRICAST_";
+pub const PREFIX: &str = "TRICAST_";
 
 /// One setting, as it is declared.
 #[derive(Clone, Debug)]
@@ -26,19 +36,7 @@ pub struct Setting {
     pub is_span: bool,
 }
 
-/// Every setting, in the order of the reference page.
-pub static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
-    let mut settings = Vec::new();
-    Config::describe("", &mut settings);
-    settings
-});
-
 impl Setting {
-    /// Returns the setting of this key, if there is one.
-    pub fn find(key: &str) -> Option<&'static Self> {
-        SETTINGS.iter().find(|setting| setting.key == key)
-    }
-
     /// Returns its name in the environment: `TRICAST_LIMITS__MAX_BODY`.
     pub fn variable(&self) -> String {
         format!("{PREFIX}{}", self.key.replace('.', "__").to_uppercase())
@@ -56,8 +54,19 @@ impl Setting {
     }
 }
 
-/// Settings that belong together. [`section!`] implements it.
-pub(super) trait Section {
+/// A fault of one setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// `limits.max_body`; empty for the file as a whole.
+    pub key: String,
+    /// Origin of the value: `tricast.toml`, a name in the environment, or a flag. Empty for a combination of settings.
+    pub source: String,
+    /// Description of the fault, and how to correct it.
+    pub problem: String,
+}
+
+/// Settings that belong together. [`section!`](crate::section) implements it.
+pub trait Section {
     /// Appends its settings to `settings`; their keys begin with `prefix`.
     fn describe(prefix: &str, settings: &mut Vec<Setting>);
 
@@ -67,16 +76,16 @@ pub(super) trait Section {
 
 /// Faults found in a configuration that was read.
 #[derive(Default)]
-pub(super) struct FaultList(pub(super) Vec<Fault>);
+pub struct FaultList(pub Vec<Fault>);
 
 impl FaultList {
     /// Adds a fault of the setting `key`.
-    pub(super) fn add(&mut self, key: &str, problem: impl Into<String>) {
+    pub fn add(&mut self, key: &str, problem: impl Into<String>) {
         self.0.push(Fault { key: key.into(), source: String::new(), problem: problem.into() });
     }
 
     /// Adds a fault of the setting `key` if there is a problem.
-    pub(super) fn add_err<T>(&mut self, key: &str, result: Result<T, impl Into<String>>) {
+    pub fn add_err<T>(&mut self, key: &str, result: Result<T, impl Into<String>>) {
         if let Err(problem) = result {
             self.add(key, problem);
         }
@@ -84,7 +93,7 @@ impl FaultList {
 }
 
 /// The values that a setting may have.
-pub(super) trait Range<T> {
+pub trait Range<T> {
     /// Returns what is wrong with `value`, if it is outside.
     fn problem(&self, value: &T) -> Option<String>;
 }
@@ -102,7 +111,7 @@ impl<T: PartialOrd + Display> Range<T> for RangeFrom<T> {
 }
 
 /// A range, and zero besides, which has a meaning of its own.
-pub(super) struct OrZero<R>(pub(super) R);
+pub struct OrZero<R>(pub R);
 
 impl<T: PartialEq + Default, R: Range<T>> Range<T> for OrZero<R> {
     fn problem(&self, value: &T) -> Option<String> {
@@ -111,7 +120,7 @@ impl<T: PartialEq + Default, R: Range<T>> Range<T> for OrZero<R> {
 }
 
 /// Makes a [`Setting`] of a field of type `T`.
-pub(super) fn setting<T: 'static>(prefix: &str, field: &str, doc: &str) -> Setting {
+pub fn setting<T: 'static>(prefix: &str, field: &str, doc: &str) -> Setting {
     let is = |other: TypeId| TypeId::of::<T>() == other;
     Setting {
         key: format!("{prefix}{field}"),
@@ -136,13 +145,13 @@ pub(super) fn setting<T: 'static>(prefix: &str, field: &str, doc: &str) -> Setti
 ///     }
 /// }
 /// ```
+#[macro_export]
 macro_rules! section {
     (
         $(#[$meta:meta])*
         pub struct $name:ident {
             $(
                 $(#[doc = $doc:literal])+
-                $(#[serde($($serde:tt)*)])*
                 $(#[range($range:expr)])?
                 $field:ident: $type:ty = $default:expr
             ),* $(,)?
@@ -158,7 +167,7 @@ macro_rules! section {
         #[derive(Clone, Debug, serde::Deserialize, serde::Serialize, PartialEq)]
         #[serde(default, deny_unknown_fields)]
         pub struct $name {
-            $( $(#[doc = $doc])+ $(#[serde($($serde)*)])* pub $field: $type, )*
+            $( $(#[doc = $doc])+ pub $field: $type, )*
             $($( $(#[doc = $section_doc])+ pub $section: $section_type, )*)?
             $($( $(#[$other_meta])+ pub $other: $other_type, )*)?
         }
@@ -173,17 +182,17 @@ macro_rules! section {
             }
         }
 
-        impl $crate::config::setting::Section for $name {
-            fn describe(prefix: &str, settings: &mut Vec<$crate::config::setting::Setting>) {
-                $( settings.push($crate::config::setting::setting::<$type>(prefix, stringify!($field), concat!($($doc),+))); )*
+        impl $crate::settings::Section for $name {
+            fn describe(prefix: &str, settings: &mut Vec<$crate::settings::Setting>) {
+                $( settings.push($crate::settings::setting::<$type>(prefix, stringify!($field), concat!($($doc),+))); )*
                 $($(
                     <$section_type>::describe(&format!("{prefix}{}.", stringify!($section)), settings);
                 )*)?
             }
 
-            fn check_ranges(&self, prefix: &str, faults: &mut $crate::config::setting::FaultList) {
+            fn check_ranges(&self, prefix: &str, faults: &mut $crate::settings::FaultList) {
                 $($(
-                    if let Some(problem) = $crate::config::setting::Range::problem(&($range), &self.$field) {
+                    if let Some(problem) = $crate::settings::Range::problem(&($range), &self.$field) {
                         faults.add(&format!("{prefix}{}", stringify!($field)), problem);
                     }
                 )?)*
@@ -194,5 +203,3 @@ macro_rules! section {
         }
     };
 }
-
-pub(super) use section;

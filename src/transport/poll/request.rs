@@ -17,6 +17,7 @@ use tricast_core::{
     log::Log,
     position::Position,
     resume::{Resume, judge},
+    settings::Limits,
 };
 use tricast_domain::history::parse_backfill;
 
@@ -45,7 +46,7 @@ pub(super) struct Since {
 
 /// Poll after parsing its parameters and headers.
 #[derive(Debug)]
-pub(super) struct Question {
+pub(super) struct PollRequest {
     /// Channels to send.
     pub target: Target,
     /// Cursor of the client.
@@ -62,7 +63,7 @@ pub(super) struct Question {
     pub backfill: Option<Duration>,
 }
 
-impl Question {
+impl PollRequest {
     /// Parses the request; `one` is the channel in the path, if there is one.
     ///
     /// # Errors
@@ -72,6 +73,7 @@ impl Question {
         one: Option<&str>,
         caller: &Caller,
         config: PollConfig,
+        limits: &Limits,
     ) -> Result<Self, Problem> {
         let params = Params::read(request, if one.is_some() { &PARAMETERS[1..] } else { &PARAMETERS })?;
         let since = params.one("since")?;
@@ -82,8 +84,9 @@ impl Question {
             (None, None) => Target::Snapshot,
         };
         let selectors = target.selectors()?;
-        if config.max_subscriptions > 0 && selectors.len() > config.max_subscriptions {
-            return Err(bad("channels", &format_args!("at most {} at once", config.max_subscriptions)));
+        let most = limits.max_subscriptions;
+        if most > 0 && selectors.len() > most {
+            return Err(bad("channels", &format_args!("at most {most} at once")));
         }
         let cursor = since.map(str::parse::<Position>).transpose().map_err(|error| bad("since", &error))?;
         let interval = match params.one("interval")? {
