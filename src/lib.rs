@@ -29,6 +29,8 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod doctor;
+#[cfg(test)]
+mod layers;
 pub mod shutdown;
 pub mod spelling;
 pub mod telemetry;
