@@ -14,6 +14,7 @@ export const BUILT_IN = {
   currentUsers: { unit: 'count' },
   disk_usage: { unit: 'percent', title: 'Disk' },
   error_rate: { unit: 'ratio' },
+  load_average: { unit: 'number' },
   memory_usage: { unit: 'percent', title: 'Memory' },
   network_in: { unit: 'bytesPerSecond' },
   network_out: { unit: 'bytesPerSecond' },

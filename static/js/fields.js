@@ -10,7 +10,7 @@ import { amount, bytes, bytesPerSecond, count, duration, humanName, milliseconds
 /** @typedef {import('./format.js').Kind} Kind */
 
 /** Formats by unit. */
-const KINDS = { count, money: amount, percent, ratio, bytesPerSecond, perSecond: plain('/s'), milliseconds, duration };
+const KINDS = { count, number: plain(''), money: amount, percent, ratio, bytesPerSecond, perSecond: plain('/s'), milliseconds, duration };
 
 /** @typedef {keyof typeof KINDS} Unit */
 

@@ -25,7 +25,7 @@ async fn the_snapshot_has_every_section() {
         async { Some(snapshot.await).filter(|s| s["infrastructure"]["memory_usage"].is_number()) }
     })
     .await;
-    for field in ["cpu_usage", "memory_usage", "disk_usage", "network_in", "network_out"] {
+    for field in ["cpu_usage", "memory_usage", "disk_usage", "load_average", "network_in", "network_out"] {
         assert!(snapshot["infrastructure"][field].is_number(), "{field}: {snapshot}");
     }
     for field in ["requests_per_second", "avg_response_time", "error_rate", "active_users"] {

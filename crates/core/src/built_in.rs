@@ -33,8 +33,10 @@ pub enum Readers {
 /// Unit of a field's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// A number of things.
+    /// A number of things, shown as a whole number.
     Count,
+    /// A number without a unit, which may have a fraction.
+    Number,
     /// An amount in the configured currency.
     Money,
     /// A number from 0 to 100.
@@ -119,6 +121,11 @@ const INFRASTRUCTURE: &[Field] = &[
     titled("CPU", field("cpu_usage", Unit::Percent, "CPU usage of all cores, in percent.")),
     titled("Memory", field("memory_usage", Unit::Percent, "Memory that is not available, in percent.")),
     titled("Disk", field("disk_usage", Unit::Percent, "Usage of the disk with the working directory, in percent.")),
+    field(
+        "load_average",
+        Unit::Number,
+        "Mean number of threads that ran or waited for a core or a disk over the last minute; as many as there are cores is full load.",
+    ),
     field("network_in", Unit::BytesPerSecond, "Bytes received per second over all interfaces but loopback."),
     field("network_out", Unit::BytesPerSecond, "Bytes sent per second over all interfaces but loopback."),
 ];

@@ -23,8 +23,8 @@ pub(super) struct Snapshot;
 #[schema(example = json!({
     "database": {"connections": 3, "queries_per_second": 120.5, "slow_queries": 0, "cache_hit_ratio": 0.98},
     "api": {"requests_per_second": 41.2, "avg_response_time": 1.8, "error_rate": 0.002, "active_users": 12},
-    "infrastructure": {"cpu_usage": 45.1, "memory_usage": 60.2, "disk_usage": 40.0, "network_in": 1000000,
-        "network_out": 500000},
+    "infrastructure": {"cpu_usage": 45.1, "memory_usage": 60.2, "disk_usage": 40.0, "load_average": 1.2,
+        "network_in": 1000000, "network_out": 500000},
     "business": {"orders_today": 1250, "revenue_today": 45000.00, "new_users_today": 150, "conversion_rate": 0.035},
     "custom": {"checkout": {"latency_p95": 180}},
     "cursor": "k3f9x2ab:10482", "timestamp": "2024-07-15T14:00:05.120Z"}))]
@@ -117,6 +117,7 @@ mod tests {
         for (name, field) in fields {
             let unit = match field.unit {
                 Unit::Count => "count",
+                Unit::Number => "number",
                 Unit::Money => "money",
                 Unit::Percent => "percent",
                 Unit::Ratio => "ratio",

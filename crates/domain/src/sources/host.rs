@@ -38,7 +38,7 @@ struct HostField {
 const CPU: &str = "cpu_usage";
 
 /// The measurement of every field.
-const FIELDS: [HostField; 5] = [
+const FIELDS: [HostField; 6] = [
     HostField {
         name: CPU,
         merge: Merge::Mean,
@@ -53,6 +53,11 @@ const FIELDS: [HostField; 5] = [
         name: "disk_usage",
         merge: Merge::Mean,
         measure: |host| host.disk().and_then(|disk| used_percent(disk.available_space(), disk.total_space())),
+    },
+    HostField {
+        name: "load_average",
+        merge: Merge::Mean,
+        measure: |_| System::load_average().ok().map(|load| round(load.one, 2)),
     },
     HostField {
         name: "network_in",
@@ -287,6 +292,7 @@ mod tests {
         let memory = value["memory_usage"].as_f64().unwrap();
         assert!(memory > 0.0 && memory < 100.0, "{value}");
         assert!(value["disk_usage"].as_f64().is_some_and(|disk| disk > 0.0), "{value}");
+        assert!(value["load_average"].as_f64().is_some_and(|load| load >= 0.0), "{value}");
         assert!(value["network_in"].is_u64(), "{value}");
     }
 }
