@@ -9,7 +9,7 @@ use crate::web::{authorized::Authorized, body::Body, json_response::JsonResponse
 use tricast_core::{clock::rfc3339, openapi::Time};
 use tricast_domain::orders::{Deletion, NewCustomer, NewVisits};
 
-/// A registered customer.
+/// Response to the registration of a customer.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(example = json!({"customerId": "ada-1", "firstSeenAt": "2024-07-15T14:00:05.120Z"}))]

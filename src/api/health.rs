@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Response of a process that is alive.
 #[derive(Serialize, ToSchema)]
 pub struct Liveness {
-    /// Always `ok`.
+    /// `ok`: a process that responds is alive.
     #[schema(example = "ok")]
     status: &'static str,
     /// Version of the server.

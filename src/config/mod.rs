@@ -122,7 +122,7 @@ section! {
         compression: bool = false,
     }
     sections {
-        /// Authentication by tokens.
+        /// Tokens that clients need, and the keys that they are verified with.
         auth: AuthConfig,
         /// Connections to PostgreSQL, if it is used.
         database: PostgresConfig,

@@ -34,13 +34,13 @@ const GRACE: Duration = Duration::from_millis(100);
 
 /// Settings and shared parts of all connections.
 pub struct ConnectionConfig {
-    /// Counters of connections.
+    /// Metrics of the server itself.
     pub counters: Arc<Counters>,
     /// Limits of a connection.
     pub limits: Limits,
-    /// Admission of connections.
+    /// Permits of connections and streams by address.
     pub admission: Arc<Admission>,
-    /// Trusted proxies.
+    /// Proxies that are trusted to name a client's address.
     pub access: Arc<AccessConfig>,
 }
 
@@ -82,7 +82,7 @@ pub(super) struct Released {
 pub(super) enum Late {
     /// The rest of the head of a request, or the first request.
     Head,
-    /// Another request.
+    /// The next request, on an idle connection.
     Idle,
 }
 

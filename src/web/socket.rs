@@ -14,9 +14,9 @@ use tokio::{
 
 /// Socket of a connection.
 pub enum Socket {
-    /// TCP.
+    /// TCP connection of a client or proxy.
     Tcp(TcpStream),
-    /// A Unix socket.
+    /// Connection of a proxy over a Unix socket.
     Unix(UnixStream),
 }
 

@@ -37,7 +37,7 @@ const READ_SIZE: usize = 8 * 1024;
 
 /// Protocol on a socket that was taken over.
 pub trait Upgraded: Unpin + 'static {
-    /// Returns the connection.
+    /// Returns the socket of the connection, with its pending input and output.
     fn wire(&mut self) -> &mut Wire;
 
     /// Returns the next bytes to write; `None` at the end. It is called when the socket has accepted all earlier bytes,

@@ -21,7 +21,7 @@ pub enum AuthMode {
 }
 
 section! {
-    /// Authentication by tokens.
+    /// Tokens that clients need, and the keys that they are verified with.
     pub struct AuthConfig {
         /// Whether clients need tokens. `none`: all clients are anonymous. `jwt`: JSON Web Tokens; at least one of the next four
         /// settings names their keys.

@@ -43,7 +43,7 @@ pub enum Unit {
     Percent,
     /// A share from 0 to 1.
     Ratio,
-    /// Bytes per second.
+    /// A number of bytes per second.
     BytesPerSecond,
     /// A number per second.
     PerSecond,
@@ -51,7 +51,7 @@ pub enum Unit {
     Milliseconds,
     /// A text: an ISO 8601 duration, such as `PT8M30S`.
     Duration,
-    /// Any other text.
+    /// Text for people that has no format of its own.
     Text,
 }
 
@@ -68,7 +68,7 @@ pub struct Field {
     pub description: &'static str,
 }
 
-/// A built-in channel.
+/// A channel that the server creates and only the server writes.
 #[derive(Clone, Copy, Debug)]
 pub struct BuiltIn {
     /// Name of the channel.

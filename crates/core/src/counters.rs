@@ -77,7 +77,7 @@ impl Histogram {
 /// Transport of a connection, as `/metrics` labels it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
-    /// WebSocket at `/ws`.
+    /// WebSocket at `/ws` and `/v1/dashboard/ws`.
     WebSocket,
     /// Server-Sent Events at `/events`.
     Sse,

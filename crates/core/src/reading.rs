@@ -43,7 +43,7 @@ pub enum Reading {
     Restored(Vec<Restored>),
     /// The end of a channel.
     End {
-        /// Channel to end.
+        /// Pushed channel that ends; a channel that does not exist has no effect.
         channel: Channel,
     },
 }

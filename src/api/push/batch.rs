@@ -21,7 +21,7 @@ use tricast_core::{
 /// Lines of a body, parsed.
 #[derive(Default)]
 pub(super) struct Batch {
-    /// Number of lines.
+    /// Number of lines, or of members of an array, refused ones included.
     pub(super) lines: usize,
     /// Line number of each reading.
     pub(super) line_numbers: Vec<usize>,

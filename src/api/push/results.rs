@@ -59,7 +59,7 @@ pub(crate) struct PartlyAccepted {
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({"stored": false}))]
 pub(crate) struct NotStored {
-    /// Always `false`.
+    /// `false`: the store did not confirm the deletion in time.
     pub(super) stored: bool,
 }
 

@@ -47,7 +47,7 @@ pub(super) struct Since {
 /// Poll after parsing its parameters and headers.
 #[derive(Debug)]
 pub(super) struct PollRequest {
-    /// Channels to send.
+    /// Channels whose values the client requests.
     pub target: Target,
     /// Cursor of the client.
     pub cursor: Option<Position>,

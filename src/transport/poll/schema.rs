@@ -78,7 +78,7 @@ pub(super) struct Event {
     /// Name of the event.
     event: String,
     data: BTreeMap<String, Value>,
-    /// Time of acceptance.
+    /// Time at which the server accepted the value.
     timestamp: Time,
     cursor: Cursor,
 }

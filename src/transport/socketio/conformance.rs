@@ -25,9 +25,9 @@ use tricast_core::{
 /// Kind of the echo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Echo {
-    /// Messages of Engine.IO.
+    /// Engine.IO: every message is returned.
     Messages,
-    /// Events of Socket.IO.
+    /// Socket.IO: events and acknowledgements of two namespaces.
     Events,
 }
 

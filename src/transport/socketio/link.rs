@@ -37,7 +37,7 @@ pub(super) enum Input {
 pub(super) enum Framing {
     /// A payload of packets, the body of a poll.
     Payload,
-    /// WebSocket frames.
+    /// One WebSocket frame for each packet.
     Frames,
 }
 
@@ -58,7 +58,7 @@ struct State {
 /// Carrier of the session's bytes to the client.
 #[derive(Default)]
 struct Carrier {
-    /// Waiting GET.
+    /// Sender to the GET that waits for packets, if there is one.
     poll: Option<oneshot::Sender<Bytes>>,
     /// WebSocket that is probed, or has taken over.
     socket: Option<SocketCarrier>,

@@ -69,7 +69,7 @@ pub const PATHS: [&str; 2] = ["/socket.io/", "/socket.io"];
 /// Supported protocol version of Engine.IO.
 const PROTOCOL: &str = "4";
 
-/// Adds the endpoint.
+/// Adds `/socket.io/` with these settings; `registry` has the sessions of all workers.
 pub fn configure(services: &mut web::ServiceConfig, config: SocketIoConfig, registry: &web::Data<Registry>) {
     for path in PATHS {
         route::add(services, path, "GET, HEAD, POST", |resource| {
@@ -147,7 +147,7 @@ struct EngineIo {
     /// Version of the Engine.IO protocol: `4`.
     #[param(rename = "EIO", example = "4")]
     protocol: String,
-    /// `polling` or `websocket`.
+    /// Transport of the request: `polling` or `websocket`.
     #[param(example = "polling")]
     transport: String,
     /// ID of the session, once it is open.
@@ -201,7 +201,7 @@ pub(crate) async fn get(
     }
 }
 
-/// Opens a session.
+/// Opens a session, by polling or on a WebSocket.
 async fn open(
     state: &Rc<State>,
     request: &HttpRequest,

@@ -1,6 +1,6 @@
 //! The namespaces that clients can join.
 
-/// A namespace.
+/// A namespace that clients may connect to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Namespace {
     /// `/`: the metrics of a dashboard, and alerts.
@@ -19,7 +19,7 @@ impl Namespace {
         [Self::Root, Self::Dashboard, Self::Analytics, Self::Tricast].into_iter().find(|known| known.as_str() == name)
     }
 
-    /// Returns its name.
+    /// Returns the name of the namespace, with its slash.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Root => "/",

@@ -27,9 +27,9 @@ pub(super) const GOING_AWAY: &str = "going_away";
 /// A packet to the client, with its Engine.IO type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outgoing {
-    /// Text.
+    /// Packet of text, with the digit of its Engine.IO type.
     Text(String),
-    /// A binary attachment.
+    /// Attachment of the packet before it.
     Binary(Bytes),
 }
 
@@ -90,7 +90,7 @@ pub(super) struct NamespaceOutput<'a, const PAYLOAD: bool> {
     pub(super) with_offset: bool,
     /// Bytes that come before the next publication.
     pub(super) out: Vec<u8>,
-    /// Packets that follow.
+    /// Packets that are written after the publications.
     pub(super) packets: &'a mut Packets,
     pub(super) end: &'a mut Option<End>,
 }

@@ -54,7 +54,7 @@ pub(super) struct Saved {
     pub(super) boards: BTreeSet<String>,
 }
 
-/// A subscription.
+/// A subscription that a recovered client has again.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub(super) struct SavedSubscription {
     pub(super) selector: String,

@@ -20,7 +20,6 @@ use tricast_core::{channel::Channel, position::Position, publication::Publicatio
 pub(super) struct Rooms {
     /// Dashboards of `subscribe-metrics`, with their intervals.
     pub(super) dashboards: BTreeMap<String, Duration>,
-    /// Entities by channel.
     pub(super) entities: BTreeMap<Channel, Entity>,
     /// Dashboards whose changes are sent.
     pub(super) boards: BTreeSet<String>,
@@ -33,9 +32,7 @@ pub(super) struct Rooms {
 /// An entity that the client subscribed to.
 #[derive(Clone, Debug)]
 pub(super) struct Entity {
-    /// Its id.
     pub(super) id: String,
-    /// Its type.
     pub(super) kind: String,
     /// Number of the subscription, which differs when the client subscribes again.
     pub(super) joined: u64,
@@ -47,7 +44,7 @@ impl Rooms {
         self.dashboards.len() + self.entities.len() + self.boards.len()
     }
 
-    /// Adds an entity.
+    /// Joins the room of an entity, whose state is the value of `channel`.
     pub(super) fn join_entity(&mut self, channel: Channel, id: String, kind: String) {
         self.joined += 1;
         self.entities.insert(channel, Entity { id, kind, joined: self.joined });

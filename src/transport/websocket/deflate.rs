@@ -45,7 +45,7 @@ pub(super) fn agree<'a>(headers: impl Iterator<Item = &'a str>) -> Option<(Compr
     Some((compression, answer))
 }
 
-/// Acceptable offer.
+/// An offer of permessage-deflate that the server can accept.
 struct Offer {
     /// Largest window of the client, in bits.
     server_window_bits: Option<u8>,

@@ -10,13 +10,13 @@ use tricast_core::protocol::close::may_be_sent;
 
 /// Text frame, also the first of a fragmented message.
 pub const TEXT: u8 = 1;
-/// Binary frame.
+/// Binary frame, also the first of a fragmented message.
 pub const BINARY: u8 = 2;
-/// Close frame.
+/// Close frame: a code and a reason, or nothing.
 pub const CLOSE: u8 = 8;
-/// Ping frame.
+/// Ping frame, which the receiver answers with a pong of the same payload.
 pub const PING: u8 = 9;
-/// Pong frame.
+/// Pong frame: the answer to a ping, or unrequested.
 pub const PONG: u8 = 10;
 
 /// Largest payload of a control frame (section 5.5).
@@ -34,7 +34,7 @@ pub enum Incoming {
     Binary(Vec<u8>),
     /// A ping, to be answered with the same bytes.
     Ping(Bytes),
-    /// A pong.
+    /// A pong, with the payload of its ping.
     Pong(Bytes),
     /// The closing handshake: code and text, if any.
     Close(Option<(u16, String)>),

@@ -5,13 +5,13 @@ use tricast_core::protocol::close::CloseReason;
 /// Reason why the connection has to be failed (RFC 6455, section 7.1.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// Close code 1002.
+    /// The frames break the protocol, as described. Close code 1002.
     #[error("{0}")]
     Protocol(&'static str),
-    /// Close code 1007.
+    /// A text message is not UTF-8. Close code 1007.
     #[error("the text is not UTF-8")]
     NotUtf8,
-    /// Close code 1009.
+    /// The message is larger than this number of bytes, as announced or inflated. Close code 1009.
     #[error("the message is larger than {0} bytes")]
     TooBig(usize),
 }

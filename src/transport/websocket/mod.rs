@@ -44,7 +44,7 @@ use tricast_core::{counters::Transport, protocol::SUBPROTOCOL};
 /// Paths of the endpoint and its alias.
 pub const PATHS: [&str; 2] = ["/ws", "/v1/dashboard/ws"];
 
-/// Adds the endpoint.
+/// Adds `/ws` and `/v1/dashboard/ws` with these settings.
 pub fn configure(services: &mut web::ServiceConfig, config: WebSocketConfig) {
     for path in PATHS {
         route::add(services, path, "GET, HEAD", |resource| {
@@ -72,7 +72,7 @@ struct HandshakeHeaders {
     protocol: Option<String>,
 }
 
-/// Handles `GET /ws`.
+/// Handles `GET /ws`: a handshake, after which the connection is a WebSocket.
 #[utoipa::path(
     get,
     path = "/ws",

@@ -42,7 +42,7 @@ pub(super) struct TenantChanges {
     pub(super) times: Vec<(Channel, String)>,
 }
 
-/// Batch to decide.
+/// A batch of readings from the inbox that the leader has yet to decide.
 pub(super) struct WaitingBatch {
     /// Index of the reply to its group.
     pub(super) reply: usize,

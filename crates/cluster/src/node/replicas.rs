@@ -29,7 +29,7 @@ pub(super) struct Replicas {
     /// Offset at which this epoch starts.
     base: u64,
     writers: HashMap<Arc<str>, LogWriter>,
-    /// By tenant: number of the newest entry that the loaded times of values include.
+    /// Number of the newest entry that the loaded times of values include, by tenant.
     times_from: HashMap<Arc<str>, u64>,
 }
 

@@ -11,11 +11,10 @@ use super::{
 };
 use crate::field_times::Part;
 
-/// Existing channel.
+/// Kind of an existing channel, with the current value of a state channel.
 pub(super) enum Known {
     /// State channel with its value.
     State(CurrentValue),
-    /// Event channel.
     Events,
 }
 

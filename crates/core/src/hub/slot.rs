@@ -70,7 +70,7 @@ impl Slots {
         }
     }
 
-    /// Queues one reader.
+    /// Queues one reader for the next turn of the hub.
     #[inline]
     pub(super) fn queue(&mut self, id: usize) {
         if let Some(slot) = self.by_id.get_mut(id) {
@@ -78,7 +78,7 @@ impl Slots {
         }
     }
 
-    /// Queues all readers.
+    /// Queues every reader for the next turn of the hub.
     pub(super) fn queue_all(&mut self) {
         for (id, slot) in &mut self.by_id {
             slot.queue(id as u32, &mut self.to_wake);

@@ -59,7 +59,7 @@ section! {
         message_burst: u32 = 40,
         /// Requests of one WebSocket that may be pending; 0 means no limit.
         max_requests: usize = 32,
-        /// Largest request body.
+        /// Largest request body, and largest value of one channel, also after a merge.
         #[range(Size(1)..=Size::mebibytes(1 << 10))]
         max_body: Size = Size::mebibytes(1),
         /// Lines of one push, or members of its array; 0 means no limit.

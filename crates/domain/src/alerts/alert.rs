@@ -7,7 +7,7 @@ use super::{Severity, Target};
 use crate::relay::NewEvent;
 use tricast_core::{clock::rfc3339, ids::random_u64};
 
-/// An alert.
+/// A record that the condition of a rule was met, from being raised to being resolved.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(example = json!({"id": "alt-0190b6a1f0c85d1e9a3f", "ruleId": "slow", "type": "critical",

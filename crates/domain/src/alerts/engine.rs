@@ -58,7 +58,7 @@ enum State {
 /// Decision that has to be stored.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Decision {
-    /// Raise this alert.
+    /// The condition of a rule is met: store this alert, and notify.
     Raise(Alert),
     /// Resolves this alert, which ended at that time.
     Resolve(Alert, Timestamp),

@@ -26,7 +26,7 @@ const MAX_BOARD: usize = 64 * 1024;
 /// Id of the board that every tenant starts with.
 pub(super) const DEFAULT: &str = "default";
 
-/// A dashboard.
+/// A named set of tiles on a grid, with a version that grows with each change.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(as = Dashboard, example = json!({"id": "shop", "name": "Shop", "tiles": [{"id": "cpu",

@@ -15,11 +15,11 @@ use tricast_core::openapi::{ChannelName, Time};
 pub enum Interval {
     /// Points as they were recorded.
     Raw,
-    /// Buckets by minute.
+    /// One bucket for each minute.
     Minute,
-    /// Buckets by hour.
+    /// One bucket for each hour.
     Hour,
-    /// Buckets by day.
+    /// One bucket for each day of the configured time zone.
     Day,
     /// The finest level with at most 600 buckets per field.
     Auto,
@@ -31,18 +31,18 @@ pub enum Interval {
 pub(super) struct BucketSchema {
     /// Start of the time span.
     period: Time,
-    /// Number of points.
+    /// Number of points in the bucket.
     #[schema(minimum = 1)]
     count: u64,
     /// Sum of the points.
     total: f64,
     /// Mean of the points.
     average: f64,
-    /// Smallest point.
+    /// Smallest value in the bucket.
     min: f64,
-    /// Largest point.
+    /// Largest value in the bucket.
     max: f64,
-    /// Last point.
+    /// Value of the last point in the bucket.
     last: f64,
 }
 
@@ -78,6 +78,6 @@ pub struct BackfillSchema {
     from: Time,
     /// End of the time span, exclusive: the live values start here.
     to: Time,
-    /// Buckets by field.
+    /// Buckets of each requested field, the oldest first.
     fields: BTreeMap<String, Vec<BucketSchema>>,
 }

@@ -61,12 +61,12 @@ pub(super) struct Lost {
     pub(super) beyond: u64,
 }
 
-/// Point that waits.
+/// A point that is recorded and not yet stored.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Waiting {
     /// Index of the series.
     series: u32,
-    /// Milliseconds since 1970.
+    /// Time of the point, in milliseconds since 1970.
     pub(super) at: i64,
     pub(super) value: f64,
 }

@@ -126,7 +126,7 @@ pub struct Numbers {
 pub struct Stats {
     /// Number of orders of the last 24 h that are `PROCESSING`.
     pub active_orders: i64,
-    /// Revenue since midnight.
+    /// Revenue since midnight, without cancelled orders.
     pub revenue: Money,
     /// Time of the figures.
     pub at: Timestamp,

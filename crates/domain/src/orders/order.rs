@@ -132,7 +132,7 @@ impl Serialize for OrderId {
     }
 }
 
-/// An order.
+/// An order, as the API returns it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(example = json!({"orderId": "ord-00000001", "status": "PENDING", "items": 2,
@@ -214,7 +214,7 @@ fn time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Erro
     serializer.serialize_str(&rfc3339(*time))
 }
 
-/// A new order.
+/// Body of a request that creates an order.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(example = json!({"items": 2, "total": 19.9, "customerName": "Ada"})))]
@@ -228,10 +228,10 @@ pub struct NewOrder {
     pub customer_name: String,
     #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::openapi::Text>))]
     pub customer_id: Option<String>,
-    /// Status; default `PENDING`.
+    /// Status of the new order. Default `PENDING`.
     #[serde(default)]
     pub status: Status,
-    /// Priority; default `normal`.
+    /// Priority of the new order. Default `normal`.
     #[serde(default)]
     pub priority: Priority,
 }

@@ -18,7 +18,7 @@ use tricast_core::counters::Counters;
 /// Interval at which the host is read, which is also the span over which CPU and network are measured.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// How the values of several nodes become one.
+/// Calculation of one value from those of several nodes.
 #[derive(Clone, Copy)]
 enum Merge {
     /// Their mean, with one decimal.
@@ -71,7 +71,7 @@ const FIELDS: [HostField; 6] = [
     },
 ];
 
-/// Source of `metrics.infrastructure`.
+/// Source of `metrics.infrastructure`: the newest reading of this host; `None` before the first.
 pub(super) struct Infrastructure(pub(super) watch::Receiver<Option<HostReading>>);
 
 impl Source for Infrastructure {

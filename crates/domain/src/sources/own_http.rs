@@ -16,7 +16,7 @@ use super::{Source, nodes::Nodes, round};
 /// Window in seconds, with one slot for each.
 const WINDOW: u64 = 60;
 
-/// Source of `metrics.api`.
+/// Source of `metrics.api`: the traffic of one tenant on this node.
 pub(super) struct Api(pub(super) Arc<OwnHttp>);
 
 impl Source for Api {
@@ -106,7 +106,6 @@ impl OwnHttp {
 /// Requests of the last minute, of one node or of several.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 struct Traffic {
-    /// Number of requests.
     requests: u64,
     /// Requests answered with a status of 500 or more.
     errors: u64,

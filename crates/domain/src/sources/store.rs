@@ -17,7 +17,7 @@ use super::{Source, nodes::Nodes, round};
 /// Interval at which the store is read.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// Window of rates.
+/// Time over which rates and slow queries are counted.
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// Totals of a store. `None` stands for unknown, for example if a privilege is missing.
@@ -27,7 +27,7 @@ pub struct StoreTotals {
     pub connections: Option<u64>,
     /// Queries since its start.
     pub queries: Option<u64>,
-    /// Slow queries.
+    /// Slow queries, as far as the store knows them.
     pub slow: Option<Slow>,
     /// Pages found in memory and pages read since its start.
     pub cache: Option<(u64, u64)>,
@@ -38,7 +38,7 @@ pub struct StoreTotals {
 pub enum Slow {
     /// Total since its start.
     Total(u64),
-    /// Number running now.
+    /// Number of slow queries that run now.
     Now(u64),
 }
 
@@ -48,7 +48,7 @@ pub trait StoreCounters: Send + Sync {
     fn totals(&self) -> BoxFuture<'static, Option<StoreTotals>>;
 }
 
-/// Source of `metrics.database`.
+/// Source of `metrics.database`: the newest value of the channel.
 pub(super) struct Database(pub(super) watch::Receiver<Value>);
 
 impl Source for Database {

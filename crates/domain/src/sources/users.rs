@@ -17,7 +17,7 @@ use tricast_core::{
 
 const CHANNEL: &str = "metrics.users_online";
 
-/// Source of `metrics.users_online`.
+/// Source of `metrics.users_online`: the presence of one tenant, on all nodes.
 pub(super) struct UsersOnline {
     presence: Presence,
     clock: Clock,

@@ -20,13 +20,13 @@ pub enum EnginePacket {
     Ping(String),
     /// The reply to a ping.
     Pong,
-    /// A text message.
+    /// Message: text of a Socket.IO packet.
     Message(String),
-    /// A binary message.
+    /// Message: an attachment of the Socket.IO packet before it.
     Binary(Bytes),
     /// The client switches to the transport that it has probed.
     Upgrade,
-    /// Nothing.
+    /// No content: ends a GET that waits during an upgrade.
     Noop,
 }
 

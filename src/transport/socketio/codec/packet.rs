@@ -18,7 +18,7 @@ pub(super) const RESERVED: [&str; 6] =
 /// Longest namespace, in bytes.
 const MAX_NAMESPACE: usize = 128;
 
-/// One packet.
+/// A packet of the Socket.IO protocol, revision 5.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Packet {
     /// Namespace; `/` where the packet names none.
@@ -27,7 +27,7 @@ pub struct Packet {
     pub ack: Option<u64>,
     /// Binary attachments that follow.
     pub attachments: usize,
-    /// The content.
+    /// Type of the packet, with its data.
     pub content: Content,
 }
 
@@ -36,11 +36,11 @@ pub struct Packet {
 pub enum Content {
     /// Joins a namespace; the object is the client's `auth`, or the server's answer.
     Connect(Option<Map<String, Value>>),
-    /// Leaves the namespace.
+    /// The sender leaves the namespace.
     Disconnect,
     /// An event: its name or number, then its arguments.
     Event(Vec<Value>),
-    /// An acknowledgement.
+    /// Acknowledgement of the event with the packet's id, with its arguments.
     Ack(Vec<Value>),
     /// The server refuses a namespace.
     ConnectError(Value),

@@ -17,7 +17,7 @@ use tricast_core::protocol::close::CloseReason;
 pub(super) enum Closing {
     /// The last packets are still to be written.
     Flush(CloseReason),
-    /// Nothing is left.
+    /// No packets are left to write.
     Done,
 }
 

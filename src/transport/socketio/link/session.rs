@@ -15,7 +15,7 @@ pub(in super::super) enum Ready {
     Busy(Framing),
     /// A WebSocket is probed: data waits, and a GET is released by a packet without content.
     Probing {
-        /// A GET waits.
+        /// Whether a GET waits for packets.
         has_poll: bool,
     },
     /// The WebSocket has taken over, and a GET is still open.
@@ -75,7 +75,7 @@ impl Link {
         }
     }
 
-    /// Ends the link.
+    /// Ends the link: requests that wait, and later ones, are refused.
     pub(in super::super) fn close(&self) {
         let mut state = self.0.lock();
         state.is_closed = true;

@@ -22,7 +22,7 @@ use tricast_domain::alerts;
 /// Interval of `metrics-update` where the client asks for none.
 const METRICS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Interval of `dashboard:update`.
+/// Time between two `dashboard:update` events to one client.
 const DASHBOARD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Open alerts that a client receives when it joins.

@@ -72,7 +72,7 @@ impl Notices {
         }
     }
 
-    /// Publishes `degraded`, once.
+    /// Publishes `degraded` on `system`, unless that was done since the last recovery.
     pub(super) async fn degraded(&mut self) {
         if self.degraded.is_none() {
             self.degraded = Some(self.shared.buffer.lock().lost().dropped);

@@ -23,7 +23,7 @@ const GATHER: Duration = Duration::from_secs(5);
 /// Points of one transaction. The same thread writes orders: this takes some milliseconds.
 const BATCH: usize = 2_000;
 
-/// Interval of roll-ups.
+/// Time between two steps of rolling up.
 const ROLL_UP: Duration = Duration::from_secs(5);
 
 /// Interval of releasing names of series.
