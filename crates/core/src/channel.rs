@@ -2,7 +2,8 @@
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
-use super::snapshot::SNAPSHOT;
+/// Channel of the snapshot.
+pub const SNAPSHOT: &str = "metrics";
 
 /// Longest channel name, in bytes.
 pub const MAX_NAME_BYTES: usize = 128;

@@ -8,14 +8,12 @@
 
 use std::borrow::Cow;
 
+pub use super::channel::SNAPSHOT;
 use super::{
     built_in::{self, CHANNELS},
     channel::Channel,
     publication::Publication,
 };
-
-/// Channel of the snapshot.
-pub const SNAPSHOT: &str = "metrics";
 
 /// Section that only readers of orders may see.
 const BUSINESS: &str = "metrics.business";
