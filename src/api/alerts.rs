@@ -63,7 +63,7 @@ impl From<AlertError> for Problem {
 /// Query of the list of alerts.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct AlertQuery {
+pub struct AlertQuery {
     /// Only alerts in this state. Default: all.
     #[param(inline)]
     status: Option<Status>,
@@ -106,16 +106,17 @@ enum Status {
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
-pub async fn list(access: Authorized<ReadAlerts>) -> Result<JsonResponse<Page>, Problem> {
-    let AlertQuery { status, severity, rule, limit, after } = access.query()?;
+pub async fn list(access: Authorized<ReadAlerts, AlertQuery>) -> Result<JsonResponse<Page>, Problem> {
+    let Authorized { caller, query, .. } = access;
+    let AlertQuery { status, severity, rule, limit, after } = query;
     let open = match status {
         Some(Status::Open) => Some(true),
         Some(Status::Resolved) => Some(false),
         Some(Status::All) | None => None,
     };
-    let mut page = access.caller.tenant.alerts.list(Filter { open, severity, rule }, limit.0, after).await?;
+    let mut page = caller.tenant.alerts.list(Filter { open, severity, rule }, limit.0, after).await?;
     // The filter may shorten the page; `next` follows the unfiltered one.
-    page.alerts.retain(|alert| tricast_auth::may_read_alert(&access.caller.identity, &alert.metric));
+    page.alerts.retain(|alert| tricast_auth::may_read_alert(&caller.identity, &alert.metric));
     Ok(JsonResponse::no_cache(page))
 }
 

@@ -1,6 +1,6 @@
 //! `GET /api/channels`: the channels that a caller may subscribe to.
 
-use actix_web::HttpRequest;
+use serde::Deserialize;
 
 use crate::web::{
     authorized::{Anyone, Authorized},
@@ -8,8 +8,14 @@ use crate::web::{
     json_response::JsonResponse,
     parameters::Channels,
     problem::Problem,
-    query::Params,
 };
+
+/// Query of the list of channels, described by [`Channels`].
+#[derive(Deserialize)]
+pub struct ChannelQuery {
+    #[serde(default)]
+    channels: Vec<String>,
+}
 
 /// Handles `GET` and `HEAD /api/channels`.
 #[utoipa::path(
@@ -21,9 +27,9 @@ use crate::web::{
     params(Channels),
     responses((status = 200, description = "The channels that the caller may read", body = ChannelList))
 )]
-pub async fn get(request: HttpRequest, access: Authorized<Anyone>) -> Result<JsonResponse<ChannelList>, Problem> {
-    let params = Params::read(&request, &["channels"])?;
-    let wanted = params.list("channels").as_deref().map(channels::parse_list).transpose()?;
+pub async fn get(access: Authorized<Anyone, ChannelQuery>) -> Result<JsonResponse<ChannelList>, Problem> {
+    let ChannelQuery { channels: lists } = &access.query;
+    let wanted = if lists.is_empty() { None } else { Some(channels::parse_list(&lists.join(","))?) };
     let now = access.state.shared.clock.now();
     Ok(JsonResponse::no_cache(channels::list(now, &access.caller, wanted.as_deref())))
 }

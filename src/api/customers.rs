@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::orders::{DeleteOrders, DeletionQuery, WriteOrders, before};
+use super::orders::{DeleteOrders, DeletionQuery, WriteOrders};
 use crate::web::{authorized::Authorized, body::Body, json_response::JsonResponse, problem::Problem};
 use tricast_core::{clock::rfc3339, openapi::Time};
 use tricast_domain::orders::{Deletion, NewCustomer, NewVisits};
@@ -88,6 +88,6 @@ pub async fn count_visits(access: Authorized<WriteOrders>, body: Body) -> Result
         (status = 422, description = "`before` is less than 24 h ago"),
     )
 )]
-pub async fn delete(access: Authorized<DeleteOrders>) -> Result<JsonResponse<Deletion>, Problem> {
-    Ok(JsonResponse::no_store(access.caller.tenant.orders.delete_customers(before(&access)?).await?))
+pub async fn delete(access: Authorized<DeleteOrders, DeletionQuery>) -> Result<JsonResponse<Deletion>, Problem> {
+    Ok(JsonResponse::no_store(access.caller.tenant.orders.delete_customers(access.query.before()?).await?))
 }

@@ -22,6 +22,7 @@ use crate::web::{
     json_response::JsonResponse,
     problem::Problem,
     state::WorkerState,
+    typed_query::NoParameters,
 };
 use tricast_core::protocol::{
     SERVER_VERSION,
@@ -69,6 +70,7 @@ pub struct ReceivedRequest {
 pub async fn get(
     request: HttpRequest,
     WorkerState(state): WorkerState,
+    _: NoParameters,
 ) -> Result<JsonResponse<ReceivedRequest>, Problem> {
     state.check_rate(&request)?;
     let Seen { http, host, forwarded, range, address } = seen(&state, &request);
@@ -108,6 +110,7 @@ pub struct BodySize {
 pub async fn echo(
     request: HttpRequest,
     WorkerState(state): WorkerState,
+    _: NoParameters,
     body: Body,
 ) -> Result<JsonResponse<BodySize>, Problem> {
     state.check_rate(&request).map_err(Problem::and_close)?;

@@ -53,7 +53,7 @@ impl From<HistoryError> for Problem {
 /// Query of the history of a channel.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct HistoryQuery {
+pub struct HistoryQuery {
     /// A state channel. The snapshot `metrics` is recorded by its sections.
     #[param(pattern = r"^[A-Za-z0-9_.:-]{1,128}$", example = "metrics.api")]
     channel: String,
@@ -89,9 +89,8 @@ struct HistoryQuery {
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
-pub async fn get(request: HttpRequest, access: Authorized<Anyone>) -> Result<HttpResponse, Problem> {
-    let query: HistoryQuery = access.query()?;
-    let Authorized { state, caller, .. } = access;
+pub async fn get(request: HttpRequest, access: Authorized<Anyone, HistoryQuery>) -> Result<HttpResponse, Problem> {
+    let Authorized { state, caller, query, .. } = access;
     let channel = channels::parse_readable(&query.channel, &caller.identity)?;
     let asked = Asked {
         fields: query.field.iter().map(String::as_str).collect(),

@@ -109,7 +109,7 @@ pub async fn create(
 /// Query of the list of orders.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct OrderQuery {
+pub struct OrderQuery {
     /// Only orders with this status.
     status: Option<Status>,
     /// Orders on a page, 1 to 200. Default 50; values out of range are clamped.
@@ -139,9 +139,9 @@ struct OrderQuery {
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
-pub async fn list(access: Authorized<ReadOrders>) -> Result<JsonResponse<Page>, Problem> {
-    let OrderQuery { status, limit, after } = access.query()?;
-    Ok(JsonResponse::no_cache(access.caller.tenant.orders.list(status, limit.0, after.as_deref()).await?))
+pub async fn list(access: Authorized<ReadOrders, OrderQuery>) -> Result<JsonResponse<Page>, Problem> {
+    let Authorized { caller, query: OrderQuery { status, limit, after }, .. } = access;
+    Ok(JsonResponse::no_cache(caller.tenant.orders.list(status, limit.0, after.as_deref()).await?))
 }
 
 /// Handles `GET /api/orders/{id}`: returns the order, or 304.
@@ -226,13 +226,20 @@ pub async fn change(
 /// Query of a deletion of old rows.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct DeletionQuery {
+pub struct DeletionQuery {
     /// Time in RFC 3339 that is at least 24 h ago: rows that were created before it are deleted.
     #[param(
         pattern = "^(19[7-9][0-9]|20[01][0-9])-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$",
         example = "2019-01-31T00:00:00Z"
     )]
     before: String,
+}
+
+impl DeletionQuery {
+    /// Parses the parameter, which is required, so that nothing is deleted by mistake.
+    pub(super) fn before(&self) -> Result<Timestamp, Problem> {
+        self.before.parse().map_err(|_| query::bad("before", &"write a time such as 2026-01-31T00:00:00Z"))
+    }
 }
 
 /// Handles `DELETE /api/orders?before=`: 200 with the number of deleted orders.
@@ -251,14 +258,8 @@ pub(super) struct DeletionQuery {
         (status = 422, description = "`before` is less than 24 h ago"),
     )
 )]
-pub async fn delete_orders(access: Authorized<DeleteOrders>) -> Result<JsonResponse<Deletion>, Problem> {
-    Ok(JsonResponse::no_store(access.caller.tenant.orders.delete_orders(before(&access)?).await?))
-}
-
-/// Reads the parameter `before`, which is required, so that nothing is deleted by mistake.
-pub(super) fn before(access: &Authorized<DeleteOrders>) -> Result<Timestamp, Problem> {
-    let DeletionQuery { before } = access.query()?;
-    before.parse().map_err(|_| query::bad("before", &"write a time such as 2026-01-31T00:00:00Z"))
+pub async fn delete_orders(access: Authorized<DeleteOrders, DeletionQuery>) -> Result<JsonResponse<Deletion>, Problem> {
+    Ok(JsonResponse::no_store(access.caller.tenant.orders.delete_orders(access.query.before()?).await?))
 }
 
 fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>, Problem> {

@@ -11,6 +11,7 @@ use crate::web::{
     config::SESSION_COOKIE,
     problem::Problem,
     state::{State, WorkerState},
+    typed_query::NoParameters,
 };
 
 /// A token for signing in.
@@ -40,6 +41,7 @@ struct SignIn {
 pub async fn create(
     request: HttpRequest,
     WorkerState(state): WorkerState,
+    _: NoParameters,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
     check_own_page(&state, &request)?;
@@ -63,7 +65,11 @@ pub async fn create(
     responses((status = 204, description = "Signed out")),
     security(())
 )]
-pub async fn delete(request: HttpRequest, WorkerState(state): WorkerState) -> Result<HttpResponse, Problem> {
+pub async fn delete(
+    request: HttpRequest,
+    WorkerState(state): WorkerState,
+    _: NoParameters,
+) -> Result<HttpResponse, Problem> {
     check_own_page(&state, &request)?;
     Ok(answer(&cookie(&state, &request, "", Some(0))))
 }

@@ -4,7 +4,6 @@
 //! {"activeUsers": 12, "activeOrders": 3, "revenue": 45000.0, "timestamp": "2024-07-15T14:00:05.120Z"}
 //! ```
 
-use actix_web::HttpRequest;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -12,7 +11,6 @@ use crate::web::{
     authorized::{Authorized, ReadMetrics},
     json_response::JsonResponse,
     problem::Problem,
-    query::Params,
 };
 use tricast_auth::Permission;
 use tricast_core::{clock::rfc3339, openapi::Time};
@@ -50,9 +48,8 @@ pub struct KeyFigures {
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
-pub async fn get(request: HttpRequest, access: Authorized<ReadMetrics>) -> Result<JsonResponse<KeyFigures>, Problem> {
+pub async fn get(access: Authorized<ReadMetrics>) -> Result<JsonResponse<KeyFigures>, Problem> {
     let caller = &access.caller;
-    Params::read(&request, &[])?;
     let stats = caller.tenant.orders.stats().await?;
     // Figures of orders require the permission to read orders on every path.
     let of_orders = caller.identity.may(Permission::ReadOrders);

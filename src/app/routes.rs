@@ -21,6 +21,7 @@ use crate::{
         json_response::JsonResponse,
         problem::Problem,
         route::{self, get_or_head},
+        typed_query::NoParameters,
     },
 };
 use tricast_core::protocol::{
@@ -181,7 +182,7 @@ pub(super) struct Protocol {
     responses((status = 200, description = "The constants", body = Protocol)),
     security(())
 )]
-pub(super) async fn protocol() -> JsonResponse<Protocol> {
+pub(super) async fn protocol(_: NoParameters) -> JsonResponse<Protocol> {
     JsonResponse::no_cache(Protocol {
         version: SERVER_VERSION,
         subprotocol: SUBPROTOCOL,

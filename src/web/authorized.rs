@@ -6,7 +6,14 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload, http::Method};
 use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
 
-use super::{access, caller::Caller, precondition, problem::Problem, state::State, typed_query};
+use super::{
+    access,
+    caller::Caller,
+    precondition,
+    problem::Problem,
+    state::State,
+    typed_query::{self, NoParameters},
+};
 use tricast_auth::Permission;
 use tricast_core::version::IfMatch;
 
@@ -39,33 +46,27 @@ impl Requirement for WriteMetrics {
     const PERMISSIONS: &'static [Permission] = &[Permission::WriteMetrics];
 }
 
-/// A caller that meets the requirements `R`.
+/// A caller that meets the requirements `R`, with a query of the type `Q`; without one the path has no parameters.
 ///
 /// The checks run from cheap to expensive and from the outside in: origin of the page (403; not for GET and HEAD),
-/// identity (401, or 429 at the limit of tenants), permissions (403), rate of changes (429).
+/// identity (401, or 429 at the limit of tenants), permissions (403), rate of changes (429). The query (400) is last, so that
+/// an error in it never hides a 401 or 403. Preconditions are read by a method for the same reason.
 ///
-/// Place it behind [`actix_web::web::Path`] in a handler's parameters: extractors run in that order. Query and preconditions
-/// are read by methods, so that an error in them never hides a 401 or 403.
-pub struct Authorized<R> {
+/// Place it behind [`actix_web::web::Path`] in a handler's parameters: extractors run in that order.
+pub struct Authorized<R, Q = NoParameters> {
     /// State of the worker.
     pub state: Rc<State>,
     /// Identity of the caller, and its tenant.
     pub caller: Caller,
     /// Start of the checks.
     pub arrived: Instant,
+    /// Parameters of the query.
+    pub query: Q,
     request: HttpRequest,
     requirement: PhantomData<R>,
 }
 
-impl<R> Authorized<R> {
-    /// Parses the query of the request.
-    ///
-    /// # Errors
-    /// Those of [`typed_query::read`].
-    pub fn query<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        typed_query::read(&self.request)
-    }
-
+impl<R, Q> Authorized<R, Q> {
     /// Parses `If-Match`; `None` without one.
     ///
     /// # Errors
@@ -75,7 +76,7 @@ impl<R> Authorized<R> {
     }
 }
 
-impl<R: Requirement> Authorized<R> {
+impl<R: Requirement, Q: DeserializeOwned> Authorized<R, Q> {
     async fn check(request: &HttpRequest) -> Result<Self, Problem> {
         let arrived = Instant::now();
         let state = State::of(request)?;
@@ -87,11 +88,12 @@ impl<R: Requirement> Authorized<R> {
         if R::CHANGES_STORE {
             state.check_change_rate(&caller)?;
         }
-        Ok(Self { state, caller, arrived, request: request.clone(), requirement: PhantomData })
+        let query = typed_query::read(request)?;
+        Ok(Self { state, caller, arrived, query, request: request.clone(), requirement: PhantomData })
     }
 }
 
-impl<R: Requirement> FromRequest for Authorized<R> {
+impl<R: Requirement, Q: DeserializeOwned + 'static> FromRequest for Authorized<R, Q> {
     type Error = Problem;
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 

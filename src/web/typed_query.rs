@@ -3,9 +3,12 @@
 //! The fields are the known parameters. A field is a number, a text, a word of an enum, an `Option` of one of these, or a
 //! list for a parameter that may be repeated.
 
-use std::fmt;
+use std::{
+    fmt,
+    future::{Ready, ready},
+};
 
-use actix_web::HttpRequest;
+use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use serde::{
     Deserialize, Deserializer,
     de::{
@@ -28,6 +31,20 @@ use super::{
 pub fn read<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Problem> {
     let params = Params::read_any(request)?;
     T::deserialize(Query(&params)).map_err(|Fault(problem)| problem)
+}
+
+/// Query of a path without parameters. As an extractor it is for handlers that don't authorize the caller;
+/// [`Authorized`](super::authorized::Authorized) reads the query itself.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct NoParameters {}
+
+impl FromRequest for NoParameters {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(read(request))
+    }
 }
 
 /// Largest number of entries on a page.

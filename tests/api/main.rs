@@ -36,6 +36,7 @@ mod parity;
 mod poll;
 mod postgres;
 mod push;
+mod refusals;
 mod relay;
 mod resume;
 mod revenue;

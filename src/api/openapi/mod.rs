@@ -14,7 +14,7 @@ use actix_web::{
 use bytes::Bytes;
 use utoipa::openapi::OpenApi;
 
-use crate::web::{encoding, etag, parameters::IfNoneMatch, problem::Problem};
+use crate::web::{encoding, etag, parameters::IfNoneMatch, problem::Problem, typed_query::NoParameters};
 
 pub mod common;
 
@@ -64,7 +64,11 @@ impl fmt::Display for Document {
     responses((status = 200, description = "The document", body = BTreeMap<String, Value>)),
     security(())
 )]
-pub async fn get(request: HttpRequest, document: web::Data<Document>) -> Result<HttpResponse, Problem> {
+pub async fn get(
+    request: HttpRequest,
+    document: web::Data<Document>,
+    _: NoParameters,
+) -> Result<HttpResponse, Problem> {
     let fresh = etag::is_fresh(request.headers(), &document.tag);
     let mut response = if fresh { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response
