@@ -19,7 +19,10 @@ use crate::shutdown::reconnect_soon;
 use tricast_cluster::Behind;
 use tricast_core::{
     counters::Limit,
-    protocol::{command::Rejection, error::Code},
+    protocol::{
+        command::Rejection,
+        error::{Code, shortened},
+    },
     publication::Publication,
     reading::Refusal,
 };
@@ -83,13 +86,12 @@ pub struct ProblemBody<'a> {
 }
 
 impl Problem {
-    /// Creates a problem without headers of its own.
+    /// Creates a problem without headers of its own. A long `detail` is shortened.
     pub fn new(status: StatusCode, code: Code, detail: impl Into<String>) -> Self {
-        let detail = detail.into();
         Self {
             status,
             code,
-            detail,
+            detail: shortened(detail.into()),
             retry_after: None,
             allow: None,
             accept_encoding: None,

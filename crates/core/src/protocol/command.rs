@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{error::Code, message::RequestId, nul};
+use super::{
+    error::{Code, shortened},
+    message::RequestId,
+    nul,
+};
 use crate::{
     channel::{NameError, Selector},
     interval::{IntervalError, parse_interval},
@@ -113,9 +117,9 @@ pub struct Rejection {
 }
 
 impl Rejection {
-    /// Creates the rejection of the message with that ID.
+    /// Creates the rejection of the message with that ID. A long `message` is shortened.
     pub fn new(request_id: Option<RequestId>, code: Code, message: impl Into<String>) -> Self {
-        Self { request_id, code, message: message.into(), retry_after: None }
+        Self { request_id, code, message: shortened(message.into()), retry_after: None }
     }
 }
 
