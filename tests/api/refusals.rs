@@ -169,3 +169,32 @@ async fn an_error_message_repeats_little_of_a_long_text() {
     let problem = app.post(&format!("/api/sessions/{session}"), command.to_string()).await.text().await.unwrap();
     assert!(problem.contains("INVALID_MESSAGE") && problem.len() < MOST, "{} bytes", problem.len());
 }
+
+#[tokio::test]
+async fn many_denied_channels_are_listed_up_to_a_number_and_then_counted() {
+    let app = spawn_app();
+    let mut names = vec!["$"; 999];
+    names.push("metrics.api");
+    let command = json!({"type": "subscribe", "requestId": 1, "channels": names});
+    let mut socket = app.websocket().await;
+    let over_websocket = socket.ask(command.clone(), "subscribed").await;
+
+    let mut stream = app.events("?channels=system").await;
+    let session = stream.next_of("connected").await.data()["session"].as_str().unwrap().to_owned();
+    let replied = app.post(&format!("/api/sessions/{session}"), command.to_string()).await;
+    let over_http = replied.json::<Value>().await.unwrap();
+
+    let mut client = Client::websocket(&app).await;
+    client.join("/tricast", json!({})).await;
+    let over_socketio = client.ask("/tricast", json!(["subscribe", {"channels": names}])).await;
+
+    for reply in [over_websocket, over_http, over_socketio] {
+        let lines = reply["channels"].as_array().unwrap_or_else(|| panic!("{reply}"));
+        let denied = lines.iter().filter(|line| line["status"] == "denied").count();
+        let active: Vec<_> = lines.iter().filter(|line| line["status"] == "active").map(|line| &line["name"]).collect();
+        assert_eq!((denied, active, &reply["denied"]), (100, vec![&json!("metrics.api")], &json!(999)));
+        assert!(reply.to_string().len() < 20_000, "{} bytes", reply.to_string().len());
+    }
+    let few = socket.subscribe(&["$", "metrics.api"]).await;
+    assert_eq!((few["channels"].as_array().unwrap().len(), few.get("denied")), (2, None), "all are listed");
+}

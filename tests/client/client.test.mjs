@@ -165,6 +165,19 @@ describe('subscriptions', () => {
     assert.deepEqual(server.seen.filter(({ type }) => type === 'subscribe').at(-1).channels, ['more']);
   });
 
+  test('each of many refused channels is reported, also those that the server only counts', async (t) => {
+    const { server, client } = startClient(t);
+    server.denied = Array.from({ length: 150 }, (_, n) => `secret.${n}`);
+    const refused = new Set();
+    for (const name of server.denied) client.subscribe(name, () => {}, { onError: () => refused.add(name) });
+    client.subscribe('deploys', () => {}, { onError: () => assert.fail() });
+    await advance(100);
+    assert.deepEqual([refused.size, client.status.state], [150, 'live']);
+    client.subscribe('more', () => {});
+    await advance(100);
+    assert.deepEqual(server.seen.filter(({ type }) => type === 'subscribe').at(-1).channels, ['more']);
+  });
+
   for (const transport of ['websocket', 'sse', 'long-poll', 'poll']) {
     test(`over ${transport}: history is delivered first, once, and ends where the live values start`, async (t) => {
       const { server, client } = startClient(t, { transport, pollInterval: 200 });

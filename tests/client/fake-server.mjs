@@ -124,14 +124,19 @@ export class FakeServer {
           const position = server.resume(since);
           this.position ??= { offset: position.offset, state: 0 };
           const denied = (name) => server.denied?.includes(name);
+          const refused = names.filter(denied);
+          const listed = refused.slice(0, 100);
           this.deliver({
             type: 'subscribed',
             requestId,
-            channels: names.map((name) => ({
-              name,
-              status: denied(name) ? 'denied' : 'active',
-              ...(denied(name) && { code: 'FORBIDDEN', message: 'no' }),
-            })),
+            channels: names
+              .filter((name) => !denied(name) || listed.includes(name))
+              .map((name) => ({
+                name,
+                status: denied(name) ? 'denied' : 'active',
+                ...(denied(name) && { code: 'FORBIDDEN', message: 'no' }),
+              })),
+            ...(refused.length > listed.length && { denied: refused.length }),
             ...(since && { resume: position.reset ? 'reset' : 'replayed', reason: position.reset }),
           });
           for (const name of names) if (!denied(name)) this.subscribed.add(name);

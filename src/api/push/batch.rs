@@ -148,8 +148,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::api::push::results::LISTED;
     use tricast_core::depth;
+    use tricast_core::protocol::error::MAX_LISTED;
 
     fn lines(body: &str, ndjson: bool) -> Vec<Result<(), String>> {
         match parse(&Bytes::copy_from_slice(body.as_bytes()), ndjson, 0) {
@@ -249,8 +249,8 @@ mod tests {
     #[test]
     fn refusals_are_listed_up_to_a_number_and_then_counted() {
         let batch = parse(&Bytes::from("x\n".repeat(5_000)), true, 0).unwrap();
-        assert_eq!((batch.refused.count, batch.refused.listed.len()), (5_000, LISTED));
-        assert_eq!(batch.refused.results(vec![5_000]).len(), LISTED + 1);
+        assert_eq!((batch.refused.count, batch.refused.listed.len()), (5_000, MAX_LISTED));
+        assert_eq!(batch.refused.results(vec![5_000]).len(), MAX_LISTED + 1);
     }
 
     proptest! {

@@ -4,10 +4,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::web::problem::Problem;
-use tricast_core::{openapi::Cursor, protocol::error::Code};
-
-/// Most refused lines that are listed with their reasons; further ones are only counted.
-pub(super) const LISTED: usize = 100;
+use tricast_core::{
+    openapi::Cursor,
+    protocol::error::{Code, MAX_LISTED},
+};
 
 /// Response to a push that was not refused as a whole.
 #[derive(Serialize)]
@@ -83,7 +83,7 @@ pub(crate) struct LineResult {
     detail: Option<String>,
 }
 
-/// Refused lines, counted from 0: the first [`LISTED`] ones with their problems, and their total number.
+/// Refused lines, counted from 0: the first [`MAX_LISTED`] ones with their problems, and their total number.
 #[derive(Default)]
 pub(super) struct Refused {
     pub(super) count: usize,
@@ -94,7 +94,7 @@ impl Refused {
     /// Counts a refused line, and lists it if there is room.
     pub(super) fn add(&mut self, line: usize, problem: impl FnOnce() -> Problem) {
         self.count += 1;
-        if self.listed.len() < LISTED {
+        if self.listed.len() < MAX_LISTED {
             self.listed.push((line, problem()));
         }
     }

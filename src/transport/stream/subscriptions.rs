@@ -11,7 +11,7 @@ use tricast_core::{
     position::Position,
     protocol::{
         command::{Rejection, Wanted},
-        error::Code,
+        error::{Code, MAX_LISTED},
         message::{RequestId, ServerMessage, SubscribedChannel},
     },
     publication::Publication,
@@ -41,8 +41,8 @@ impl Filter for Allowed {
 }
 
 impl Stream {
-    /// Starts or changes subscriptions and returns the answer, with one line per channel. Subscriptions in `first` begin
-    /// with these states.
+    /// Starts or changes subscriptions and returns the answer, with a line for each channel; denied ones beyond
+    /// [`MAX_LISTED`] are only counted. Subscriptions in `first` begin with these states.
     pub(in crate::transport) fn subscribe<'a>(
         &mut self,
         identity: &Identity,
@@ -59,25 +59,29 @@ impl Stream {
         let selectors: Vec<Selector> = readable.map(|(selector, _)| selector.clone()).take(most).collect();
         let verdict = since.map(|cursor| Verdict::of(self.reader.hub().log(), &cursor, &selectors));
         let from: Option<&Position> = verdict.as_ref().map(|verdict| &verdict.position);
-        let mut lines = Vec::with_capacity(channels.len());
+        let (mut lines, mut denied) = (Vec::new(), 0);
         // A repeated name is subscribed once: a subscription with a cursor searches the log.
         let mut done: Vec<Selector> = Vec::new();
         for Wanted { name, parsed, .. } in channels {
-            let denied = |name, code, message: String| SubscribedChannel {
-                name,
-                status: "denied",
-                code: Some(code),
-                message: Some(message),
-                interval: None,
+            let mut deny = |name, code, message: String| {
+                denied += 1;
+                let (code, message) = (Some(code), Some(message));
+                (denied <= MAX_LISTED).then_some(SubscribedChannel {
+                    name,
+                    status: "denied",
+                    code,
+                    message,
+                    interval: None,
+                })
             };
-            lines.push(match parsed {
-                Err(error) => denied(name, Code::InvalidMessage, error.to_string()),
+            lines.extend(match parsed {
+                Err(error) => deny(name, Code::InvalidMessage, error.to_string()),
                 Ok((selector, _)) if !tricast_auth::may_read(identity, &selector) => {
-                    denied(name, Code::Forbidden, "this token may not read it".into())
+                    deny(name, Code::Forbidden, "this token may not read it".into())
                 }
                 Ok((selector, _)) if self.is_full_for(&selector) => {
                     self.state.shared.counters.limit(Limit::Subscriptions).inc();
-                    denied(name, Code::SubscriptionLimit, format!("a connection has at most {limit} subscriptions"))
+                    deny(name, Code::SubscriptionLimit, format!("a connection has at most {limit} subscriptions"))
                 }
                 Ok((selector, interval)) => {
                     if !done.contains(&selector) {
@@ -86,7 +90,7 @@ impl Stream {
                         done.push(selector);
                     }
                     let interval = (!interval.is_zero()).then(|| format_interval(interval));
-                    SubscribedChannel { name, status: "active", code: None, message: None, interval }
+                    Some(SubscribedChannel { name, status: "active", code: None, message: None, interval })
                 }
             });
         }
@@ -95,6 +99,7 @@ impl Stream {
             request_id,
             channels: lines,
             active_subscriptions: self.reader.active(),
+            denied: (denied > MAX_LISTED).then_some(denied),
             resume: verdict.as_ref().map(|verdict| verdict.outcome(log, &selectors)),
             reason: verdict.as_ref().and_then(Verdict::reason).map(ResetReason::as_str),
         }

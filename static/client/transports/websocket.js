@@ -20,6 +20,8 @@ export function openWebSocket({ http, options, wants, since }, emit) {
   const socket = new Socket(url);
   /** @type {Map<string, string | number>} active subscriptions with their intervals */
   const sent = new Map();
+  /** @type {string[][]} names in `subscribe` messages without a reply; replies come in their order */
+  const asked = [];
   /** @type {any} */
   let timer;
   let pings = 0;
@@ -50,8 +52,10 @@ export function openWebSocket({ http, options, wants, since }, emit) {
     fresh.forEach(([name, interval]) => sent.set(name, interval));
     if (gone.length) send({ type: 'unsubscribe', requestId: 'off', channels: gone });
     const channels = fresh.map(([name, interval]) => (interval ? { name, interval } : name));
-    if (channels.length)
+    if (channels.length) {
+      asked.push(fresh.map(([name]) => name));
       send({ type: 'subscribe', requestId: from === undefined ? 'more' : 'first', channels, since: from ?? undefined });
+    }
   };
 
   /** @param {any} message */
@@ -82,10 +86,13 @@ export function openWebSocket({ http, options, wants, since }, emit) {
         ping();
         timer = setInterval(ping, PING_MS);
       }
-      for (const line of message.channels) {
-        if (line.status !== 'denied') continue;
-        sent.delete(line.name);
-        emit({ ...line, type: 'denied' });
+      const lines = new Map(message.channels.map((/** @type {any} */ line) => [line.name, line]));
+      for (const name of asked.shift() ?? []) {
+        // The server counts denied channels, but lists a limited number of them. Those that it accepted are all listed.
+        const { status = message.denied && 'denied', code = 'FORBIDDEN', message: text } = lines.get(name) ?? {};
+        if (status !== 'denied') continue;
+        sent.delete(name);
+        emit({ type: 'denied', name, code, message: text ?? 'one of many denied channels' });
       }
     } else if (type === 'pong')
       message.requestId === `p${pings}` && emit({ type: 'latency', ms: performance.now() - pingedAt });

@@ -110,8 +110,12 @@ pub enum ServerMessage<'a> {
     Subscribed {
         #[serde(skip_serializing_if = "Option::is_none")]
         request_id: Option<RequestId>,
+        /// A line for each channel, except denied ones beyond [`MAX_LISTED`](super::error::MAX_LISTED).
         channels: Vec<SubscribedChannel>,
         active_subscriptions: usize,
+        /// Number of denied channels, if they are not all listed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        denied: Option<usize>,
         #[serde(skip_serializing_if = "Option::is_none")]
         resume: Option<&'static str>,
         #[serde(skip_serializing_if = "Option::is_none")]
