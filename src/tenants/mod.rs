@@ -41,7 +41,7 @@ mod resuming;
 mod start;
 
 pub use deps::TenantDeps;
-use release::Slot;
+use release::{LostLogs, Slot};
 
 /// All parts of one tenant.
 pub struct Tenant {
@@ -96,8 +96,9 @@ struct Inner {
 #[derive(Default)]
 struct Known {
     tenants: HashMap<TenantName, Slot>,
-    /// Notice in force on this node. Tenants that start later receive it too.
-    notice: Option<Change>,
+    lost_logs: LostLogs,
+    /// Notices in force on this node, by their conditions. Tenants that start later receive them too.
+    notices: Vec<(&'static str, Change)>,
 }
 
 /// The server has reached the limit of tenants.
@@ -126,12 +127,12 @@ impl Tenants {
             return Ok(Arc::clone(&known.tenant));
         }
         let most = self.inner.deps.limits.max_tenants;
-        if most > 0 && known.tenants.len() >= most && !self.inner.make_room(&mut known.tenants) {
+        if most > 0 && known.tenants.len() >= most && !self.inner.make_room(&mut known) {
             return Err(TooManyTenants(most));
         }
-        let tenant = Arc::new(self.inner.deps.start(name.clone()));
-        if let Some(notice) = known.notice.clone() {
-            tenant.log.notice(notice, self.inner.deps.clock.now(), true);
+        let tenant = Arc::new(self.inner.deps.start(name.clone(), known.lost_logs.of(name)));
+        for &(condition, ref notice) in &known.notices {
+            tenant.log.set_late_notice(Some(notice.clone()), self.inner.deps.clock.now(), condition);
         }
         known.tenants.insert(name.clone(), Slot::new(Arc::clone(&tenant)));
         Ok(tenant)

@@ -21,9 +21,9 @@ use tricast_domain::{
 };
 
 impl TenantDeps {
-    /// Starts all parts of a tenant. Its data is loaded by the tasks.
-    pub(super) fn start(&self, name: TenantName) -> Tenant {
-        let (aggregator, log, handle) = self.log(&name);
+    /// Starts all parts of a tenant that has had `lost_logs` in this process. Its data is loaded by the tasks.
+    pub(super) fn start(&self, name: TenantName, lost_logs: u32) -> Tenant {
+        let (aggregator, log, handle) = self.log(&name, lost_logs);
         let (relay, relay_task) =
             Relay::new(name.as_str(), Arc::clone(&self.events), handle.clone(), self.limits.max_pending_events);
         let (orders, ledger) = OrderService::new(
@@ -81,12 +81,12 @@ impl TenantDeps {
     }
 
     /// Returns the log of a tenant and the handle of its writer; without a cluster also the writer, which has to be run.
-    fn log(&self, name: &TenantName) -> (Option<Aggregator>, Arc<Log>, AggregatorHandle) {
+    fn log(&self, name: &TenantName, lost_logs: u32) -> (Option<Aggregator>, Arc<Log>, AggregatorHandle) {
         if let Some(cluster) = &self.cluster {
             let (log, handle) = cluster.join(name.as_str());
             return (None, log, handle);
         }
-        let (epoch, earlier) = self.lives.epochs_of(name.as_str());
+        let (epoch, earlier) = self.lives.epochs_of(name.as_str(), lost_logs);
         let (writer, log) = Log::create_as(self.log, epoch, earlier);
         let (aggregator, handle) = Aggregator::new(writer, self.clock.clone(), self.aggregator.clone());
         (Some(aggregator), log, handle)

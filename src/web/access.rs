@@ -15,7 +15,7 @@ use super::{
     query::Params,
     state::State,
 };
-use tricast_auth::{Identity, TokenError};
+use tricast_auth::{Identity, Permission, TokenError};
 use tricast_core::channel::Selector;
 
 /// Checks that a server for this machine only was addressed by a local name: with DNS rebinding a foreign page resolves
@@ -147,13 +147,30 @@ pub async fn identify_stream(state: &State, request: &HttpRequest) -> Result<Cal
     known(visitor(state, request).await?)
 }
 
-fn known(caller: Option<Caller>) -> Result<Caller, Problem> {
-    match caller {
-        Some(caller) => Ok(caller),
-        None => {
-            Err(Problem::unauthorized(None, "authentication is required: send an \"Authorization: Bearer\" header"))
-        }
+fn known<T>(caller: Option<T>) -> Result<T, Problem> {
+    caller.ok_or_else(|| {
+        Problem::unauthorized(None, "authentication is required: send an \"Authorization: Bearer\" header")
+    })
+}
+
+/// Returns the identity of the caller of a server that requires tokens. Its tenant is not started, so this also works at
+/// the limit of tenants.
+///
+/// # Errors
+/// 401 without a valid token.
+pub async fn identity(state: &State, request: &HttpRequest) -> Result<Identity, Problem> {
+    known(read_identity(state, request, Accept::Tokens).await?)
+}
+
+/// Checks that `identity` has `permission`.
+///
+/// # Errors
+/// 403.
+pub fn check_permission(identity: &Identity, permission: Permission) -> Result<(), Problem> {
+    if identity.may(permission) {
+        return Ok(());
     }
+    Err(Problem::forbidden(format!("this needs the permission {permission}")))
 }
 
 /// Identifies the caller of a stream; `None` without credentials if a token is required.
@@ -178,22 +195,27 @@ async fn authenticate(state: &State, request: &HttpRequest, accept: Accept) -> R
     if let Some(home) = state.single_tenant() {
         return Ok(Some(Caller::new(Identity::anonymous(address), Rc::clone(home))));
     }
-    let identity = match credential(&state.shared.access, request, accept)? {
-        None => return Ok(None),
+    let Some(identity) = read_identity(state, request, accept).await? else { return Ok(None) };
+    let caller = state.caller(identity.with_address(address))?;
+    request.extensions_mut().insert(Rc::clone(&caller.local));
+    Ok(Some(caller))
+}
+
+async fn read_identity(state: &State, request: &HttpRequest, accept: Accept) -> Result<Option<Identity>, Problem> {
+    match credential(&state.shared.access, request, accept)? {
+        None => Ok(None),
         Some(Credential::Ticket(ticket)) => {
             let redeemed = redeem(state, &ticket).await;
             // The token behind it may have expired since.
             let good = redeemed.filter(|identity| identity.expires_at.is_none_or(|at| at > state.shared.clock.now()));
-            good.ok_or_else(|| {
+            let good = good.ok_or_else(|| {
                 state.shared.counters.refused_tokens.inc();
                 Problem::unauthorized(Some("invalid_token"), "this ticket was already used, has expired, or is unknown")
-            })?
+            });
+            good.map(Some)
         }
-        Some(Credential::Token(token)) => verify(state, &token).await.map_err(token_problem)?,
-    };
-    let caller = state.caller(identity.with_address(address))?;
-    request.extensions_mut().insert(Rc::clone(&caller.local));
-    Ok(Some(caller))
+        Some(Credential::Token(token)) => verify(state, &token).await.map(Some).map_err(token_problem),
+    }
 }
 
 /// Redeems a ticket. In a cluster another node may have issued it, so the bus decides who redeems it first; without a bus a

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::task::JoinHandle;
 
-use super::problem::Problem;
+use super::{access, problem::Problem};
 use crate::{shutdown::Shutdown, tenants::Tenant};
 use tricast_auth::{Identity, Permission};
 use tricast_core::{hub::Hub, log::Log, presence::RecentPollers};
@@ -39,10 +39,7 @@ impl Caller {
     /// # Errors
     /// 403.
     pub fn needs(&self, permission: Permission) -> Result<(), Problem> {
-        if self.identity.may(permission) {
-            return Ok(());
-        }
-        Err(Problem::forbidden(format!("this needs the permission {}", permission)))
+        access::check_permission(&self.identity, permission)
     }
 }
 

@@ -161,9 +161,87 @@ async fn unused_tenants_make_room_for_others() {
     assert_eq!(socket.next_of("pong").await["requestId"], 7, "and one with a client");
     assert_eq!(ruled.get_json("/api/alerts/rules").await["rules"].as_array().unwrap().len(), 1);
     let admin = of(&app, "default");
-    until("a place", || async { (admin.get("/metrics").await.status() == 200).then_some(()) }).await;
+    until("a place", || async { (admin.get("/api/me").await.status() == 200).then_some(()) }).await;
     assert_eq!(admin.counter("tricast_tenants").await, 4.0);
     assert!(admin.counter("tricast_tenants_released_total").await >= 3.0);
+}
+
+#[tokio::test]
+async fn the_metrics_page_needs_no_place_of_a_tenant() {
+    let app = spawn_app_with_tokens(|config| config.limits.max_tenants = 1);
+    of(&app, "kept").push_value("metrics.a", json!({"x": 1})).await;
+    let admin = of(&app, "default");
+    assert_eq!(admin.get("/api/me").await.status(), 429);
+    for path in ["/metrics", "/readyz", "/healthz"] {
+        assert_eq!(admin.get(path).await.status(), 200, "{path}");
+    }
+    assert_eq!((admin.counter("tricast_tenants").await, admin.limit("max_tenants").await), (1.0, 1.0));
+    assert_eq!(of(&app, "kept").get("/metrics").await.status(), 403);
+}
+
+const ORDER: &str = r#"{"items":1,"total":1,"customerName":"Ada"}"#;
+
+#[tokio::test]
+async fn a_tenant_with_old_orders_is_released() {
+    let app = spawn_app_with_tokens(|config| {
+        config.limits.max_tenants = 2;
+        config.limits.tenant_idle.0 = std::time::Duration::from_millis(100);
+    });
+    for name in ["one", "two", "three", "four"] {
+        let tenant = of(&app, name);
+        let order = || async { (tenant.post("/api/orders", ORDER).await.status() == 201).then_some(()) };
+        until("a place", order).await;
+    }
+    let admin = of(&app, "default");
+    let released = || async { (admin.counter("tricast_tenants_released_total").await >= 4.0).then_some(()) };
+    until("the release of all", released).await;
+    assert_eq!(of(&app, "one").get_json("/api/orders").await["orders"].as_array().unwrap().len(), 1, "nothing is lost");
+}
+
+#[tokio::test]
+async fn a_cursor_of_a_released_tenant_leads_to_a_gap_and_never_back() {
+    let app = spawn_app_with_tokens(|config| {
+        config.limits.max_tenants = 1;
+        config.limits.tenant_idle.0 = std::time::Duration::ZERO;
+    });
+    let (shop, other) = (of(&app, "shop"), of(&app, "other"));
+    let mut socket = shop.websocket().await;
+    socket.subscribe(&["orders"]).await;
+    assert_eq!(shop.post("/api/orders", ORDER).await.status(), 201);
+    let old = socket.next_of("event").await["cursor"].as_str().unwrap().to_owned();
+    socket.stream.close(None).await.unwrap();
+    drop(socket);
+    until("its release", || async { (other.get("/api/me").await.status() == 200).then_some(()) }).await;
+    until("a place", || async { (shop.post("/api/orders", ORDER).await.status() == 201).then_some(()) }).await;
+    // The new log goes beyond the offset of the old cursor.
+    let offset = |cursor: &str| cursor.rsplit(':').next().unwrap().parse::<f64>().unwrap();
+    for n in 0.. {
+        let new = shop.push_value("metrics.a", json!({"n": n})).await;
+        assert_ne!(new.split(':').next(), old.split(':').next(), "an epoch has one log");
+        if offset(&new) > offset(&old) + 5.0 {
+            break;
+        }
+    }
+
+    let mut socket = shop.websocket().await;
+    let subscribe = json!({"type": "subscribe", "channels": ["orders"], "since": old});
+    let subscribed = socket.ask(subscribe, "subscribed").await;
+    assert_eq!((&subscribed["resume"], &subscribed["reason"]), (&json!("reset"), &json!("epoch_changed")));
+    let again = socket.next_of("event").await;
+    assert_eq!(again["data"]["orderId"], "ord-00000002", "an event of the new log");
+
+    let mut stream = shop.events(&format!("?channels=orders&since={old}")).await;
+    assert_eq!(stream.next_of("gap").await.data()["reason"], "epoch_changed");
+    let connected = stream.next_of("connected").await.data();
+    assert_eq!((&connected["resume"], &connected["reason"]), (&json!("reset"), &json!("epoch_changed")));
+
+    let poll = shop.get_json(&format!("/api/metrics?channels=orders,metrics.a&since={old}")).await;
+    assert!(poll["gap"] == true && poll.to_string().contains("\"n\":"), "with the fresh state: {poll}");
+
+    let mut client = crate::socketio::Client::polling(&shop).await;
+    client.join("/tricast", json!({})).await;
+    let subscribed = client.ask("/tricast", json!(["subscribe", {"channels": ["orders"], "since": old}])).await;
+    assert_eq!(subscribed["resume"], "reset", "{subscribed}");
 }
 
 #[tokio::test]

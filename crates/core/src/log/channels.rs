@@ -150,10 +150,13 @@ impl Log {
         self.inner.read().field_bytes
     }
 
-    /// Returns whether it contains only data that a server publishes by itself for every tenant.
-    pub fn is_unused(&self) -> bool {
+    /// Returns whether it contains only channels of the server's own, and no event newer than `since` except those of
+    /// `system`.
+    pub fn is_unused(&self, since: Timestamp) -> bool {
         let inner = self.inner.read();
+        // The newest event is enough: a ring has thousands.
+        let newest = inner.ring.iter().rev().find(|event| event.channel.as_str() != "system");
         inner.channels.iter().all(|(channel, entry)| built_in::contains(channel) || matches!(entry, Entry::Gone(_)))
-            && inner.ring.iter().all(|event| event.channel.as_str() == "system")
+            && newest.is_none_or(|event| event.timestamp <= since)
     }
 }
