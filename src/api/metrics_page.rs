@@ -124,7 +124,7 @@ fn write(shared: &Shared) -> String {
     page.gauge("store_queue", "Reads and changes that wait for the store", store.waiting);
     page.gauge("store_connections", "Connections of the store that are open", store.connections);
     page.gauge("store_connections_in_use", "Connections of the store that are in use", store.in_use);
-    let available = *shared.store.available().borrow();
+    let available = shared.store.is_available();
     page.gauge("store_available", "1 while the store can be read and written", u8::from(available));
     page.gauge("tenants", "Tenants in memory", tenants.len());
     page.counter("tenants_released_total", "Unused tenants that were released", shared.tenants.released());

@@ -22,7 +22,7 @@ pub(super) async fn of_bus(mut fault: watch::Receiver<Option<Fault>>, tenants: T
     loop {
         let is = fault.borrow_and_update().is_none();
         if is != was {
-            tenants.notice(if is { "recovered" } else { "degraded" }, &json!({"reason": "bus"}), !is);
+            tenants.notice("bus", !is);
             was = is;
         }
         if fault.changed().await.is_err() {
@@ -77,15 +77,15 @@ pub(super) async fn of_samples(mut lost: watch::Receiver<u64>, tenants: Tenants)
     }
 }
 
-/// Publishes to every tenant that the store is unavailable, and that it is available again, once each.
+/// Publishes to every tenant that the store is unavailable, and that it is available again, once each. Later readers of this
+/// node get a notice as long as it is unavailable.
 pub(super) async fn of_store(mut available: watch::Receiver<bool>, tenants: Tenants) {
     let mut was = true;
     loop {
         let is = *available.borrow_and_update();
         if is != was {
-            let event = if is { "recovered" } else { "degraded" };
             // The aggregators may have stopped.
-            let _ = tenants.announce(event, &json!({"reason": "store"})).await;
+            let _ = tenants.announce_condition("store", !is).await;
             was = is;
         }
         if available.changed().await.is_err() {

@@ -109,6 +109,9 @@ pub async fn around(
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     allow_origin(&state, origin, &mut response);
+    if !state.shared.store.is_available() {
+        warn_about_store(&mut response);
+    }
     if response.request().extensions().contains::<Rc<LocalTenant>>() {
         make_personal(response.headers_mut());
     }
@@ -121,6 +124,19 @@ pub async fn around(
     connection_limit::answered(response.request(), status, content_type);
     let closes = response.response().head().connection_type() == actix_http::ConnectionType::Close;
     Ok(connection::answered(response, answering, status == StatusCode::SWITCHING_PROTOCOLS, closes))
+}
+
+/// Value of `Warning` while the store accepts no changes (RFC 7234, section 5.5.7, which its successor does not define any
+/// more; clients that know it show it, others ignore it).
+const STORE_FAILED: &str = "199 tricast \"The store accepts no changes\"";
+
+/// Marks successful reads of data while the store is unavailable.
+fn warn_about_store(response: &mut ServiceResponse<BoxBody>) {
+    let request = response.request();
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD) && request.path().starts_with("/api/");
+    if is_read && response.status().as_u16() < 400 {
+        response.headers_mut().append(header::WARNING, HeaderValue::from_static(STORE_FAILED));
+    }
 }
 
 /// Marks responses to clients with a token as private, so that no shared cache stores them.

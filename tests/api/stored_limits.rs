@@ -212,3 +212,53 @@ async fn events_that_wait_to_be_published() {
     tokio::time::timeout(Duration::from_secs(60), app.post("/api/orders", order("last"))).await.unwrap();
     assert_eq!(stream.next_of("order_created").await.data()["data"]["customerName"], "last");
 }
+
+#[tokio::test]
+async fn a_full_store_is_reported_to_polls_and_to_new_streams() {
+    let directory = tempfile::tempdir().unwrap();
+    let app = spawn_app_with(|config| {
+        config.data_dir = Some(directory.path().to_owned());
+        config.limits.max_store.0 = 1 << 20;
+    });
+    assert_eq!(app.get("/api/orders").await.headers().get("warning"), None);
+    // Smaller than the room that the server's own test write needs.
+    let tiles: Vec<_> = (0..20)
+        .map(|n| json!({"id": format!("t{n}"), "type": "text", "title": "T", "options": {"text": "x".repeat(1_900)}}))
+        .collect();
+    let mut ids = Vec::new();
+    until("a full store", || {
+        let id = format!("b{}", ids.len());
+        let posted = app.post("/api/dashboards", json!({"id": id, "name": "n", "tiles": tiles}).to_string());
+        ids.push(id);
+        async move {
+            let status = posted.await.status();
+            assert!(status == 201 || status == 503, "{status}");
+            (status == 503).then_some(())
+        }
+    })
+    .await;
+    let warning = |path: &'static str| {
+        let app = &app;
+        async move { app.get(path).await.headers().get("warning").map(|text| text.to_str().unwrap().to_owned()) }
+    };
+    until("the fault", || async { warning("/api/metrics").await }).await;
+    for path in ["/api/metrics", "/api/metrics/metrics.api", "/api/orders", "/api/dashboards"] {
+        assert_eq!(warning(path).await.as_deref(), Some("199 tricast \"The store accepts no changes\""), "{path}");
+    }
+    let mut socket = app.websocket().await;
+    socket.subscribe(&["system"]).await;
+    let notice = socket.next_of("event").await;
+    assert_eq!((&notice["event"], &notice["data"]), (&json!("degraded"), &json!({"reason": "store"})));
+    let mut stream = app.events("?channels=system").await;
+    assert_eq!(stream.next_of("system").await.data()["data"]["reason"], "store");
+
+    assert_eq!(ask(&app, Method::DELETE, "/api/dashboards/b0").await.status(), 204);
+    assert_eq!(ask(&app, Method::DELETE, "/api/dashboards/b1").await.status(), 204);
+    assert_eq!(ask(&app, Method::DELETE, "/api/dashboards/b2").await.status(), 204);
+    assert_eq!(socket.next_of("event").await["event"], "recovered");
+    until("the end of the fault", || async { warning("/api/metrics").await.is_none().then_some(()) }).await;
+    let mut late = app.events("?channels=system,deploys").await;
+    late.next_of("connected").await;
+    app.push_event("deploys", 1).await;
+    assert_eq!(late.next().await.unwrap().data()["channel"], "deploys", "no notice of the past");
+}

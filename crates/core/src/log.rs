@@ -5,7 +5,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use arc_swap::ArcSwap;
@@ -55,6 +55,8 @@ pub struct Log {
     notices: Mutex<Notices>,
     /// Number of notices; written under the lock of `notices`.
     notice_count: AtomicU64,
+    /// Whether a notice is in force; written in the same way.
+    has_notice_in_force: AtomicBool,
     /// Assembled views of the snapshot. Locked before `inner`, never after.
     snapshots: Mutex<[Option<Arc<Publication>>; View::COUNT]>,
     /// Newest offset; each change of it wakes the hubs.
@@ -99,6 +101,7 @@ impl Log {
             inner: RwLock::new(inner),
             notices: Mutex::default(),
             notice_count: AtomicU64::new(0),
+            has_notice_in_force: AtomicBool::new(false),
             snapshots: Mutex::default(),
             changed: watch::Sender::new(0),
         });

@@ -83,6 +83,8 @@ pub struct Reader {
     pace: Pace,
     /// Number of delivered notices.
     notices_seen: u64,
+    /// Notices that were in force when a subscription to their channel began.
+    late_notices: Vec<Arc<Publication>>,
 }
 
 /// Restrictions for a slow client.
@@ -123,6 +125,7 @@ impl Reader {
             view: View::Full,
             pace: Pace::FULL,
             notices_seen: hub.log().notice_count(),
+            late_notices: Vec::new(),
         }
     }
 

@@ -166,7 +166,15 @@ impl Store {
     pub async fn responds(&self) -> bool {
         match self {
             Self::Sqlite(store, _) => store.responds().await,
-            Self::Postgres(store) => *store.available().borrow(),
+            Self::Postgres(store) => store.is_available(),
+        }
+    }
+
+    /// Returns whether the store can be read and written.
+    pub fn is_available(&self) -> bool {
+        match self {
+            Self::Sqlite(store, _) => store.is_available(),
+            Self::Postgres(store) => store.is_available(),
         }
     }
 

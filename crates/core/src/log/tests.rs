@@ -219,7 +219,7 @@ fn a_notice_reaches_current_readers_once() {
         gone: None,
         data: Bytes::from("{}"),
     };
-    log.notice(notice, now, false);
+    log.notice(notice, now, "bus", false);
     hub.follow();
     let mut received = Received::default();
     subscriber.collect(usize::MAX, &mut received);
@@ -240,7 +240,12 @@ fn notices_wake_readers_and_only_the_last_ones_are_kept() {
     for n in 1..=20 {
         let event = EventName::parse("degraded").ok();
         let data = Bytes::from(format!(r#"{{"n":{n}}}"#));
-        log.notice(Change { channel: channel("system"), event, gone: None, data }, Timestamp::UNIX_EPOCH, n == 20);
+        log.notice(
+            Change { channel: channel("system"), event, gone: None, data },
+            Timestamp::UNIX_EPOCH,
+            "bus",
+            n == 20,
+        );
         assert!(changed.has_changed().unwrap(), "readers are woken");
         changed.mark_unchanged();
     }
@@ -248,7 +253,10 @@ fn notices_wake_readers_and_only_the_last_ones_are_kept() {
     assert_eq!((kept.len(), count), (NOTICES, 20));
     assert_eq!(&kept[0].data[..], br#"{"n":13}"#);
     assert_eq!((log.notices_after(18).0.len(), log.notices_after(20).0.len()), (2, 0));
-    assert_eq!(log.notice_in_force(), Some((channel("system"), 19)), "only the last one is still to be sent");
+    let in_force = log.notices_in_force(&Selector::parse("system").unwrap());
+    assert_eq!(in_force.len(), 1, "only the last one is still to be sent");
+    assert_eq!(&in_force[0].data[..], br#"{"n":20}"#);
+    assert!(log.notices_in_force(&Selector::parse("orders").unwrap()).is_empty());
 }
 
 #[test]

@@ -38,6 +38,7 @@ impl Reader {
         let paced = |s: &Subscription| !s.interval.is_zero();
         self.catching_up
             || self.pace != Pace::FULL
+            || !self.late_notices.is_empty()
             || self.hub.log().notice_count() != self.notices_seen
             || self.subscriptions.iter().flatten().any(paced)
             || !self.get(number).is_some_and(|s| {
@@ -99,12 +100,15 @@ impl Reader {
 
     /// Delivers notices. Their cursor covers only earlier deliveries.
     fn deliver_notices(&mut self, sink: &mut impl Sink, collected: &mut Collected) {
-        if self.hub.log().notice_count() == self.notices_seen {
+        if self.late_notices.is_empty() && self.hub.log().notice_count() == self.notices_seen {
             return;
         }
-        let (notices, notices_seen) = self.hub.log().notices_after(self.notices_seen);
+        let (newer, notices_seen) = self.hub.log().notices_after(self.notices_seen);
         self.notices_seen = notices_seen;
-        for notice in notices {
+        let mut notices = std::mem::take(&mut self.late_notices);
+        // A subscription may have begun just after a notice.
+        notices.retain(|late| !newer.iter().any(|newer| Arc::ptr_eq(late, newer)));
+        for notice in notices.into_iter().chain(newer) {
             if self.deciding(&notice.channel).is_some_and(|(_, subscription)| !subscription.paused) {
                 collected.delivered += 1;
                 sink.publication(&notice, Some(self.out_of_band_cursor()));

@@ -77,10 +77,10 @@ impl Reader {
             is_incomplete,
             cutover_states: None,
         };
-        if let Some((channel, before)) = self.hub.log().notice_in_force()
-            && subscription.selector.matches(&channel)
-        {
-            self.notices_seen = self.notices_seen.min(before);
+        for notice in self.hub.log().notices_in_force(&subscription.selector) {
+            if !self.late_notices.iter().any(|known| Arc::ptr_eq(known, &notice)) {
+                self.late_notices.push(notice);
+            }
         }
         self.subscriptions[number] = Some(subscription);
         self.hub.mark(member, true, events < self.hub.seen());

@@ -682,7 +682,7 @@ fn a_lasting_notice_is_delivered_to_later_readers_until_the_next_one() {
     let notice = |name: &str, stands| {
         let event = EventName::parse(name).ok();
         let change = Change { channel: channel("system"), event, gone: None, data: Bytes::from_static(b"{}") };
-        writer.log().notice(change, Timestamp::UNIX_EPOCH, stands);
+        writer.log().notice(change, Timestamp::UNIX_EPOCH, "bus", stands);
         hub.follow();
     };
     let mut before = reader_of(&hub, &["system"]);
@@ -698,6 +698,29 @@ fn a_lasting_notice_is_delivered_to_later_readers_until_the_next_one() {
     notice("recovered", false);
     assert_eq!(collect(&mut after, usize::MAX).offsets.len(), 1);
     assert!(collect(&mut reader_of(&hub, &["system"]), usize::MAX).offsets.is_empty());
+}
+
+#[test]
+fn notices_of_two_conditions_are_in_force_independently_and_late_ones_are_for_later_readers_only() {
+    let (writer, hub) = world();
+    let change = || {
+        let event = EventName::parse("degraded").ok();
+        Change { channel: channel("system"), event, gone: None, data: Bytes::from_static(b"{}") }
+    };
+    let log = writer.log();
+    let mut before = reader_of(&hub, &["system"]);
+    collect(&mut before, usize::MAX);
+    let later = || collect(&mut reader_of(&hub, &["system"]), usize::MAX).offsets.len();
+    log.set_late_notice(Some(change()), Timestamp::UNIX_EPOCH, "store");
+    hub.follow();
+    assert_eq!((collect(&mut before, usize::MAX).offsets.len(), later()), (0, 1));
+    log.notice(change(), Timestamp::UNIX_EPOCH, "bus", true);
+    hub.follow();
+    assert_eq!((collect(&mut before, usize::MAX).offsets.len(), later()), (1, 2));
+    log.set_late_notice(None, Timestamp::UNIX_EPOCH, "store");
+    assert_eq!(later(), 1);
+    log.notice(change(), Timestamp::UNIX_EPOCH, "bus", false);
+    assert_eq!(later(), 0);
 }
 
 /// Filter of channels only.
@@ -914,7 +937,7 @@ fn a_notice_has_the_cursor_of_the_last_delivery() {
     };
     hub.follow();
     collect(&mut reader, usize::MAX);
-    hub.log().notice(notice, Timestamp::UNIX_EPOCH, false);
+    hub.log().notice(notice, Timestamp::UNIX_EPOCH, "bus", false);
     hub.follow();
     let received = collect(&mut reader, usize::MAX);
     assert_eq!((received.cursors[0].offset, received.cursors[0].state), (event, 0));

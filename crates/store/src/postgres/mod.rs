@@ -223,6 +223,11 @@ impl PostgresStore {
         })
     }
 
+    /// Returns whether PostgreSQL can be reached and accepts changes.
+    pub fn is_available(&self) -> bool {
+        *self.inner.link.writable.borrow()
+    }
+
     /// Returns a watch that is true while PostgreSQL can be reached and accepts changes. Reachability and read-only
     /// mode are checked every second, commits every five.
     pub fn available(&self) -> watch::Receiver<bool> {

@@ -47,6 +47,11 @@ impl Health {
 }
 
 impl SqliteStore {
+    /// Returns whether changes are committed.
+    pub fn is_available(&self) -> bool {
+        *self.inner.health.available.borrow()
+    }
+
     /// Returns a watch that is true while changes are committed.
     pub fn available(&self) -> watch::Receiver<bool> {
         self.inner.health.available.subscribe()

@@ -278,7 +278,7 @@ impl SqliteStore {
 
     /// Returns whether the store can be read, and committed its last change.
     pub async fn responds(&self) -> bool {
-        *self.available().borrow() && self.read::<_, Failure>(|_| Ok(())).await.is_ok()
+        self.is_available() && self.read::<_, Failure>(|_| Ok(())).await.is_ok()
     }
 
     /// Returns the counters of reads and changes.
