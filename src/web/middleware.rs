@@ -35,6 +35,10 @@ use tricast_core::protocol::error::Code;
 #[derive(Clone, Copy, Debug)]
 pub struct Held(pub Duration);
 
+/// Reason of a refusal whose body is not a problem, in the extensions of the response, for the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Reason(pub &'static str);
+
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Methods that reach the routes: those that some path has, and TRACE, which is known and refused with the methods of the
@@ -100,7 +104,8 @@ pub async fn around(
     count(&state, response.request(), started.elapsed().saturating_sub(held), status);
     state.request_counts.count(response.request(), status);
     if status.as_u16() >= 400 {
-        log_refusal(&id, response.request(), status, problem.as_ref(), origin);
+        let reason = response.response().extensions().get::<Reason>().copied();
+        log_refusal(&id, response.request(), status, problem.as_ref(), reason, origin);
     }
     let headers = response.headers_mut();
     state.shared.base_path.leave(headers);
@@ -226,10 +231,17 @@ fn refused(request: ServiceRequest, problem: Problem) -> ServiceResponse<BoxBody
 const MAX_REPEATED: usize = 300;
 
 /// Writes the log line of a refusal. Texts are quoted, so that none can start a line of its own.
-fn log_refusal(id: &str, request: &HttpRequest, status: StatusCode, problem: Option<&Problem>, origin: Origin) {
+fn log_refusal(
+    id: &str,
+    request: &HttpRequest,
+    status: StatusCode,
+    problem: Option<&Problem>,
+    reason: Option<Reason>,
+    origin: Origin,
+) {
     let (method, path, status) = (request.method(), beginning(request.path()), status.as_u16());
     let code = problem.map(|problem| problem.code.as_str());
-    let detail = problem.map(|problem| beginning(&problem.detail));
+    let detail = problem.map(|problem| problem.detail.as_str()).or(reason.map(|Reason(text)| text));
     let origin = (origin == Origin::Foreign)
         .then(|| request.headers().get(header::ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes())))
         .flatten();

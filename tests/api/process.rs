@@ -76,6 +76,11 @@ async fn a_refusal_is_logged_with_its_reason_and_routine_requests_are_not() {
     let upgrade = upgrade.header("connection", "upgrade").header("upgrade", "websocket");
     let upgrade = upgrade.header("sec-websocket-version", "13").header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
     assert_eq!(upgrade.send().await.unwrap().status(), 403);
+    let old = visitor.get("/socket.io/?EIO=3&transport=polling").await;
+    assert_eq!(
+        (old.status().as_u16(), old.json::<serde_json::Value>().await.unwrap()["code"].as_u64()),
+        (400, Some(5))
+    );
     program.signal("TERM");
     let log = program.log_lines();
     let lines: Vec<String> = soon("the end of the log", spawn_blocking(move || log.collect())).await.unwrap();
@@ -87,6 +92,8 @@ async fn a_refusal_is_logged_with_its_reason_and_routine_requests_are_not() {
     let foreign = of("https://evil.example");
     assert_eq!(foreign.len(), 1, "{lines:#?}");
     assert!(foreign[0].contains("FORBIDDEN") && foreign[0].contains("allowed_origins"), "{}", foreign[0]);
+    let old = of("/socket.io/");
+    assert!(old.len() == 1 && old[0].contains("use EIO=4"), "{lines:#?}");
 }
 
 #[tokio::test]

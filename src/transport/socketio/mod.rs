@@ -54,6 +54,7 @@ use crate::{
     transport::websocket::handshake,
     web::{
         access,
+        middleware::Reason,
         problem::Problem,
         query::Params,
         route,
@@ -107,9 +108,11 @@ impl From<EngineFailure> for HttpResponse {
             }
         };
         let status = if code == 4 { StatusCode::FORBIDDEN } else { StatusCode::BAD_REQUEST };
-        Self::build(status)
+        let mut response = Self::build(status)
             .insert_header((header::CACHE_CONTROL, "no-store"))
-            .json(json!({"code": code, "message": message}))
+            .json(json!({"code": code, "message": message}));
+        response.extensions_mut().insert(Reason(message));
+        response
     }
 }
 
