@@ -107,7 +107,8 @@ pub fn load(
 /// `tricast-...` (Kubernetes' service links, Docker's `--link`), not a misspelled setting. `name` is without the prefix.
 ///
 /// `SERVICE_HOST`, `SERVICE_PORT`, `SERVICE_PORT_HTTP`, `PORT` (`tcp://10.96.0.12:8080`), `PORT_8080_TCP`,
-/// `PORT_8080_TCP_PROTO`, `_PORT` and `_ADDR`; all of them may come after more of the service's name.
+/// `PORT_8080_TCP_PROTO`, `_PORT` and `_ADDR`, `NAME` (`/web/tricast`) and `ENV_...` (the environment of the linked
+/// container); all of them may come after more of the service's name.
 fn is_service_link(name: &str, value: &str) -> bool {
     let ends_in = |part: &str| name == part || name.ends_with(&format!("_{part}"));
     let of_a_port = || {
@@ -122,6 +123,9 @@ fn is_service_link(name: &str, value: &str) -> bool {
         || name.starts_with("SERVICE_PORT_")
         || name.contains("_SERVICE_PORT_")
         || (ends_in("PORT") && value.contains("://"))
+        || (ends_in("NAME") && value.starts_with('/'))
+        || name.starts_with("ENV_")
+        || name.contains("_ENV_")
         || of_a_port()
 }
 
@@ -226,7 +230,10 @@ fn check(key: &str, value: &Value, source: &str) -> Result<(), String> {
     let mut table = Table::new();
     insert(&mut table, key, value.clone());
     // Operators do not know the names of Rust's types.
-    let plain = |message: &str| message.trim().replace("expected usize", "expected a whole number, 0 or more");
+    let plain = |message: &str| {
+        let message = message.trim().replace("expected usize", "expected a whole number, 0 or more");
+        message.replace("expected a sequence", "expected a text in quotes, or a list of texts")
+    };
     Config::deserialize(table).map(drop).map_err(|error| plain(error.message()))
 }
 
@@ -331,12 +338,17 @@ mod tests {
             ("TRICAST_PORT_8080_TCP_ADDR", "10.96.0.12"),
             ("TRICAST_DB_SERVICE_HOST", "10.96.0.13"),
             ("TRICAST_DB_PORT_5432_TCP_ADDR", "10.96.0.13"),
+            ("TRICAST_DATABASE_URL_PORT", "tcp://10.96.0.13:5432"),
+            ("TRICAST_NAME", "/web/tricast"),
+            ("TRICAST_ENV_FOO", "1"),
+            ("TRICAST_DB_ENV_POSTGRES_PASSWORD", "x"),
         ];
         let config = with("", &links, Vec::new()).unwrap();
         assert_eq!(config.notices.len(), 1);
         links.iter().for_each(|(name, _)| assert!(config.notices[0].contains(name), "{name}"));
         for (name, value, hint) in [
             ("TRICAST_PORT", "9000", "TRICAST_LISTEN"),
+            ("TRICAST_NAME", "shop", "no such setting"),
             ("TRICAST_SMTP_PORT", "25", "TRICAST_SMTP__PORT"),
             ("TRICAST_AUTH_MODE", "jwt", "TRICAST_AUTH__MODE"),
             ("TRICAST_LIMTS__MAX_BODY", "1MiB", "TRICAST_LIMITS__MAX_BODY"),
@@ -352,6 +364,8 @@ mod tests {
         assert_eq!(with("\u{feff}workers = 3", &[], Vec::new()).unwrap().workers, 3);
         let faults = with("# x\nlisten = 127.0.0.1", &[], Vec::new()).unwrap_err();
         assert!(faults[0].contains("line 2") && faults[0].contains("in quotes"), "{faults:?}");
+        let faults = with("listen = 27201", &[], Vec::new()).unwrap_err();
+        assert!(faults[0].contains("a text in quotes, or a list of texts"), "{faults:?}");
         let faults = with("[auth]\nsecret = hunter2hunter2", &[], Vec::new()).unwrap_err();
         assert!(faults[0].contains("in quotes") && !faults[0].contains("hunter2"), "{faults:?}");
         for (file, environment) in
