@@ -102,8 +102,9 @@ pub struct BodySize {
     tag = "Operation",
     operation_id = "countBody",
     summary = "Count the bytes of a body",
-    description = "Counts the bytes and discards them, which shows whether a proxy forwards bodies that the server accepts.",
-    request_body(content = String, content_type = "application/octet-stream"),
+    description = "Counts the bytes and discards them, which shows whether a proxy forwards bodies that the server accepts. \
+        Without a body the number is 0.",
+    request_body(content = Option<String>, content_type = "application/octet-stream"),
     responses((status = 200, description = "The number of bytes", body = BodySize)),
     security(())
 )]

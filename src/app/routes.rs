@@ -1,6 +1,10 @@
 //! Routes of the server.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{Method, header},
+    web,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -156,8 +160,23 @@ impl Routes {
     }
 }
 
-async fn nothing_here() -> Result<HttpResponse, Problem> {
-    Err(Problem::not_found("there is nothing at this path"))
+/// Pages whose paths have no slash at their end, since their links are relative to the root.
+const PAGES: [&str; 3] = ["/docs", "/doctor", "/basic"];
+
+/// Handles all other paths: 404, and a redirect for a page with a slash.
+async fn nothing_here(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let page = request.path().strip_suffix('/').filter(|path| PAGES.contains(path));
+    match (page, request.method()) {
+        (Some(page), &(Method::GET | Method::HEAD)) => {
+            // Relative, for a proxy that strips a path in front.
+            let location = match request.query_string() {
+                "" => format!("..{page}"),
+                query => format!("..{page}?{query}"),
+            };
+            Ok(HttpResponse::PermanentRedirect().insert_header((header::LOCATION, location)).finish())
+        }
+        _ => Err(Problem::not_found("there is nothing at this path")),
+    }
 }
 
 /// Constants of the protocol.

@@ -106,7 +106,7 @@ impl Inner {
 
     /// Returns the time after which an event is recent, so that readers may be about to return for it.
     fn recent(&self) -> Timestamp {
-        self.deps.clock.now().checked_sub(self.deps.tenant_idle).unwrap_or(Timestamp::MIN)
+        self.deps.clock.now().checked_sub(self.deps.limits.tenant_idle.0).unwrap_or(Timestamp::MIN)
     }
 
     /// Releases the tenant that was unused for longest. Returns false if there is none.

@@ -182,8 +182,16 @@ impl Body {
     /// Those of [`Body::json`].
     pub async fn json_or_default<T: DeserializeOwned + Default>(self) -> Result<T, Problem> {
         let bytes = self.bytes().await?;
-        if [&b""[..], b"null"].contains(&bytes.trim_ascii()) { Ok(T::default()) } else { parse(&bytes) }
+        if [&b""[..], b"null"].contains(&trimmed(&bytes)) { Ok(T::default()) } else { parse(&bytes) }
     }
+}
+
+/// Returns `bytes` without the white space of JSON around it (RFC 8259, section 2), which a form feed does not belong to.
+fn trimmed(bytes: &[u8]) -> &[u8] {
+    let is_text = |byte: &u8| !b" \t\r\n".contains(byte);
+    let start = bytes.iter().position(is_text).unwrap_or(bytes.len());
+    let end = bytes.iter().rposition(is_text).map_or(start, |last| last + 1);
+    &bytes[start..end]
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
@@ -192,7 +200,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         Problem::bad_request(format!("{place}{error}"))
     };
     // serde would accept a list as the fields in their order.
-    if bytes.trim_ascii_start().first() == Some(&b'[') {
+    if trimmed(bytes).first() == Some(&b'[') {
         return Err(Problem::bad_request("the body has to be an object"));
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);

@@ -42,13 +42,21 @@ pub fn inflatable(name: &[u8]) -> Option<&'static str> {
 pub fn inflate(coding: &str, body: &[u8], most: usize) -> Result<Bytes, Inflating> {
     let reader: Box<dyn Read> = match coding {
         "gzip" => Box::new(flate2::read::MultiGzDecoder::new(body)),
-        "deflate" => Box::new(flate2::read::ZlibDecoder::new(body)),
+        "deflate" if has_zlib_header(body) => Box::new(flate2::read::ZlibDecoder::new(body)),
+        // Many clients send the data without the header, contrary to RFC 9110, section 8.4.1.2.
+        "deflate" => Box::new(flate2::read::DeflateDecoder::new(body)),
         _ => Box::new(brotli::Decompressor::new(body, 4_096)),
     };
     let mut plain = Vec::new();
     let bound = (most as u64).saturating_add(1);
     reader.take(bound).read_to_end(&mut plain).map_err(Inflating::Broken)?;
     if plain.len() > most { Err(Inflating::TooLarge) } else { Ok(plain.into()) }
+}
+
+/// Returns whether `body` begins with a header of zlib (RFC 1950, section 2.2). Deflate data without one begins like that
+/// only with padding bits that no encoder sets.
+fn has_zlib_header(body: &[u8]) -> bool {
+    matches!(body, [method, flags, ..] if method & 0x0f == 8 && u16::from_be_bytes([*method, *flags]) % 31 == 0)
 }
 
 /// Returns the coding for a body of `length` bytes: the one with the highest weight, and of equal ones the server's
@@ -107,6 +115,22 @@ pub fn compress(coding: &str, body: &[u8]) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn deflate_is_inflated_with_and_without_the_header_of_zlib() {
+        for level in 0..=9 {
+            for text in ["", "x", "{\"channel\":\"metrics.a\",\"data\":{\"x\":1}}", &"abc".repeat(10_000)] {
+                let level = flate2::Compression::new(level);
+                let mut with = flate2::write::ZlibEncoder::new(Vec::new(), level);
+                let mut without = flate2::write::DeflateEncoder::new(Vec::new(), level);
+                with.write_all(text.as_bytes()).unwrap();
+                without.write_all(text.as_bytes()).unwrap();
+                for body in [with.finish().unwrap(), without.finish().unwrap()] {
+                    assert_eq!(inflate("deflate", &body, 100_000).unwrap(), text.as_bytes());
+                }
+            }
+        }
+    }
 
     #[test]
     fn the_heaviest_coding_wins_and_zero_forbids() {

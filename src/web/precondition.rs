@@ -20,7 +20,7 @@ pub fn is_fresh(headers: &HeaderMap, version: Version) -> bool {
 /// A weak tag matches like the strong one, although RFC 9110, section 13.1.1 requires the strong comparison. That
 /// prevents changes based on different bytes; these tags name a version, not bytes: a client with the tag has seen that
 /// version in any encoding. nginx and Cloudflare make tags of compressed responses weak, Apache appends the coding
-/// (`"3-1f-gzip"`), and resources read through them could not be changed otherwise.
+/// (`"3-1f-gzip"`, `"3-1f--gzip"`, `"3-1f;gzip"`), and resources read through them could not be changed otherwise.
 ///
 /// # Errors
 /// 400 for an invalid list: a condition that cannot be evaluated must not be ignored.
@@ -41,8 +41,14 @@ pub fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Problem> {
     Ok(Some(IfMatch::OneOf(versions)))
 }
 
-/// Suffixes that Apache adds to the tag of a response that it compresses; no version ends with one.
-const CODINGS: [&str; 3] = ["-gzip", "-br", "-zstd"];
+/// Codings that Apache adds to the tag of a response that it compresses.
+const CODINGS: [&str; 3] = ["gzip", "br", "zstd"];
+
+/// Removes a coding at the end of a tag, with what Apache writes between the two. No version ends like that.
+fn without_coding(tag: &str) -> &str {
+    let before = CODINGS.iter().find_map(|coding| tag.strip_suffix(coding));
+    before.and_then(|before| ["--", "-", ";"].iter().find_map(|mark| before.strip_suffix(mark))).unwrap_or(tag)
+}
 
 /// Parses a list of tags by its quotes, because a tag may contain a comma. Returns false if it is not valid.
 fn read_list(line: &str, versions: &mut Vec<String>) -> bool {
@@ -56,7 +62,7 @@ fn read_list(line: &str, versions: &mut Vec<String>) -> bool {
         let Some((tag, after)) = quoted.strip_prefix('"').and_then(|quoted| quoted.split_once('"')) else {
             return false;
         };
-        versions.push(CODINGS.iter().find_map(|coding| tag.strip_suffix(coding)).unwrap_or(tag).to_owned());
+        versions.push(without_coding(tag).to_owned());
         rest = after.trim_start();
         if !rest.is_empty() && !rest.starts_with(',') {
             return false;
@@ -88,6 +94,7 @@ mod tests {
         assert_eq!(read(&["\"1-a\", \"2,b\" ,, \"3\""]), one_of(&["1-a", "2,b", "3"]));
         assert_eq!(read(&["\"1\"", "\"2\""]), one_of(&["1", "2"]));
         assert_eq!(read(&["W/\"1-a\", \"2-b-gzip\""]), one_of(&["1-a", "2-b"]), "as compressing proxies write them");
+        assert_eq!(read(&["\"1-a--gzip\", \"2-b;gzip\", \"3-c-br\""]), one_of(&["1-a", "2-b", "3-c"]));
         assert_eq!(read(&[""]), one_of(&[]));
         for bad in ["1-a", "\"1", "\"1\" \"2\"", "garbage, \"1\"", "w/\"1\"", "\"1\";q=1"] {
             assert_eq!(read(&[bad]), Err(400), "{bad}");

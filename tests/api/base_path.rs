@@ -32,6 +32,11 @@ async fn all_routes_are_below_the_base_path_only() {
     // Pages load their files relative to the path, so it has to end with a slash.
     let edge = app.get("/live?board=a").await;
     assert_eq!((edge.status().as_u16(), edge.url().path(), edge.url().query()), (200, "/live/", Some("board=a")));
+    for page in ["docs", "doctor", "basic"] {
+        let slash = app.get(&format!("/live/{page}/?a=b")).await;
+        let (path, query) = (slash.url().path(), slash.url().query());
+        assert_eq!((slash.status().as_u16(), path, query), (200, &*format!("/live/{page}"), Some("a=b")));
+    }
     let openapi = app.get_json("/live/api/openapi.json").await;
     assert_eq!(openapi["servers"][0]["url"], "/live");
     for outside in ["/", "/events", "/ws", "/api/metrics", "/lively/api/metrics"] {

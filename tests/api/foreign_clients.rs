@@ -148,6 +148,8 @@ async fn compressed_bodies_are_inflated_on_every_route() {
     let app = spawn_app();
     let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
     zlib.write_all(VALUE).unwrap();
+    let mut raw = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
+    raw.write_all(VALUE).unwrap();
     let mut brotli = Vec::new();
     brotli::CompressorWriter::new(&mut brotli, 4_096, 5, 20).write_all(VALUE).unwrap();
     for (coding, body) in [
@@ -155,6 +157,7 @@ async fn compressed_bodies_are_inflated_on_every_route() {
         ("x-GZip", gzip(VALUE)),
         ("identity, gzip", gzip(VALUE)),
         ("deflate", zlib.finish().unwrap()),
+        ("deflate", raw.finish().unwrap()),
         ("br", brotli),
         ("identity", VALUE.to_vec()),
     ] {

@@ -171,6 +171,18 @@ async fn an_error_message_repeats_little_of_a_long_text() {
 }
 
 #[tokio::test]
+async fn a_body_without_json_is_not_an_empty_body() {
+    let app = spawn_app();
+    for (body, status) in [("\u{c}", 400), ("\u{b}", 400), ("", 201), (" \t\r\n", 201), (" null\n", 201)] {
+        assert_eq!(app.post("/api/customers", body).await.status(), status, "{body:?}");
+    }
+    assert_eq!(app.post("/api/doctor/echo", "").await.json::<Value>().await.unwrap(), json!({"bytes": 0}));
+    let document = document(&app).await;
+    let echo = &document["paths"]["/api/doctor/echo"]["post"]["requestBody"];
+    assert_ne!(echo["required"], true, "a proxy may lose the body: {echo}");
+}
+
+#[tokio::test]
 async fn many_denied_channels_are_listed_up_to_a_number_and_then_counted() {
     let app = spawn_app();
     let mut names = vec!["$"; 999];
