@@ -604,15 +604,20 @@ fn a_log_is_unused_until_a_client_writes() {
     let (mut writer, log) = Log::create(small());
     let value = |name: &str| Change::state(channel(name), Bytes::from_static(b"{}"));
     let event = |name: &str| Change::event(channel(name), EventName::parse("x").unwrap(), Bytes::from_static(b"{}"));
-    assert!(log.is_unused());
+    assert!(log.is_unused(Timestamp::UNIX_EPOCH));
     writer.append(vec![value("metrics.api"), event("system")], Timestamp::UNIX_EPOCH);
-    assert!(log.is_unused(), "the server publishes these itself");
+    assert!(log.is_unused(Timestamp::UNIX_EPOCH), "the server publishes these itself");
     writer.append(vec![value("metrics.a")], Timestamp::UNIX_EPOCH);
-    assert!(!log.is_unused());
+    assert!(!log.is_unused(Timestamp::UNIX_EPOCH));
     writer.append(vec![end("metrics.a")], Timestamp::UNIX_EPOCH);
-    assert!(log.is_unused(), "it has ended");
-    writer.append(vec![event("orders")], Timestamp::UNIX_EPOCH);
-    assert!(!log.is_unused());
+    assert!(log.is_unused(Timestamp::UNIX_EPOCH), "it has ended");
+    let later = Timestamp::from_second(10).unwrap();
+    writer.append(vec![event("orders")], later);
+    writer.append(vec![event("system")], Timestamp::from_second(20).unwrap());
+    assert!(!log.is_unused(Timestamp::UNIX_EPOCH));
+    assert!(log.is_unused(later), "an event of the server's own channels is in the store");
+    writer.append(vec![event("deploys")], later);
+    assert!(!log.is_unused(Timestamp::MAX), "one of a client is not");
 }
 
 #[test]
