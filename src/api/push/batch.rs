@@ -1,11 +1,14 @@
 //! Parser of the body of a push: one object, an array, or NDJSON.
 
+use std::marker::PhantomData;
+
 use actix_web::http::StatusCode;
 use bytes::Bytes;
 use serde::{
-    Deserializer as _,
+    Deserialize, Deserializer as _,
     de::{IgnoredAny, SeqAccess, Visitor},
 };
+use serde_json::value::RawValue;
 
 use super::{
     line::{self, Line},
@@ -80,7 +83,11 @@ pub(super) fn parse(bytes: &Bytes, ndjson: bool, most: usize) -> Result<Batch, F
     let nul = nul::may_be_in(bytes);
     if !ndjson {
         let parsed = match text.first() {
-            Some(b'[') => list(text, most, nul),
+            // An element that no value can hold (1e400, half a surrogate pair) is refused alone, by a second pass that
+            // first only looks for the ends of elements.
+            Some(b'[') => list(text, most, |value| line::parse(value, nul)).or_else(|error| {
+                list(text, most, |element: &RawValue| parse_line(element.get().as_bytes(), nul)).map_err(|_| error)
+            }),
             _ => serde_json::from_slice(text).map(|value| {
                 let mut batch = Batch { single: true, ..Batch::default() };
                 batch.add(0, || line::parse(value, nul))?;
@@ -95,23 +102,30 @@ pub(super) fn parse(bytes: &Bytes, ndjson: bool, most: usize) -> Result<Batch, F
     }
     let mut batch = Batch::default();
     for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
-        batch.add(most, || {
-            // In joined files each part may begin with a byte order mark.
-            let value = serde_json::from_slice(line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line));
-            line::parse(value.map_err(|error| Problem::bad_request(format!("not JSON: {error}")))?, nul)
-        })?;
+        // In joined files each part may begin with a byte order mark.
+        batch.add(most, || parse_line(line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line), nul))?;
     }
     Ok(batch)
 }
 
-/// Parses an array, one element after the other, so that only one of them is in memory twice.
-fn list(text: &[u8], most: usize, nul: bool) -> serde_json::Result<Result<Batch, Fault>> {
-    struct List {
+fn parse_line(text: &[u8], nul: bool) -> Line {
+    let value = serde_json::from_slice(text).map_err(|error| Problem::bad_request(format!("not JSON: {error}")))?;
+    line::parse(value, nul)
+}
+
+/// Parses an array, one element after the other, so that only one of them is in memory twice. `read` parses an element.
+fn list<'de, T: Deserialize<'de>>(
+    text: &'de [u8],
+    most: usize,
+    read: impl Fn(T) -> Line,
+) -> serde_json::Result<Result<Batch, Fault>> {
+    struct List<T, R> {
         most: usize,
-        nul: bool,
+        read: R,
+        elements: PhantomData<T>,
     }
 
-    impl<'de> Visitor<'de> for List {
+    impl<'de, T: Deserialize<'de>, R: Fn(T) -> Line> Visitor<'de> for List<T, R> {
         type Value = Result<Batch, Fault>;
 
         fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -120,8 +134,8 @@ fn list(text: &[u8], most: usize, nul: bool) -> serde_json::Result<Result<Batch,
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
             let mut batch = Batch::default();
-            while let Some(value) = list.next_element()? {
-                if let Err(fault) = batch.add(self.most, || line::parse(value, self.nul)) {
+            while let Some(element) = list.next_element()? {
+                if let Err(fault) = batch.add(self.most, || (self.read)(element)) {
                     // The rest is read only to reach the end.
                     while list.next_element::<IgnoredAny>()?.is_some() {}
                     return Ok(Err(fault));
@@ -132,7 +146,7 @@ fn list(text: &[u8], most: usize, nul: bool) -> serde_json::Result<Result<Batch,
     }
 
     let mut json = serde_json::Deserializer::from_slice(text);
-    let batch = json.deserialize_seq(List { most, nul })?;
+    let batch = json.deserialize_seq(List { most, read, elements: PhantomData })?;
     json.end()?;
     Ok(batch)
 }
@@ -225,6 +239,21 @@ mod tests {
         assert!(matches!(&mixed[1], Err(detail) if detail.contains("more than 100 deep")), "{mixed:?}");
         let deep = value(10_000);
         assert!(lines(&deep, false)[0].is_err());
+    }
+
+    #[test]
+    fn an_element_that_no_value_can_hold_is_refused_alone() {
+        let one = r#"{"channel":"a","data":{}}"#;
+        for bad in ["1e400", "-1e999", r#""\ud800""#, r#"{"\udc00":1}"#] {
+            let bad = format!(r#"{{"channel":"a","data":{{"x":{bad}}}}}"#);
+            let found = lines(&format!("[{one}, {bad},{one}]"), false);
+            assert!(
+                matches!(&found[..], [Ok(()), Err(detail), Ok(())] if detail.contains("not JSON")),
+                "{bad}: {found:?}"
+            );
+        }
+        let broken = lines(&format!("[{one},NaN,{one}]"), false);
+        assert!(matches!(&broken[..], [Err(detail)] if detail.contains("the body is not JSON")), "{broken:?}");
     }
 
     #[test]
