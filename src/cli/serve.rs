@@ -34,6 +34,7 @@ pub(super) fn run(flags: &ServeFlags, config: &Config) -> ExitCode {
         tracing::warn!("allow_anonymous: every client that can reach this server may read and write");
     }
     let ended = System::new().block_on(async {
+        survive_file_size_limit();
         let application = Application::build(config, Clock::system()).map_err(|error| error.to_string())?;
         let application = application.with_demo(flags.demo).with_supervisor(Supervisor::from_environment());
         // Before any client can connect.
@@ -81,6 +82,17 @@ fn greet(greeting: String) {
     };
     if let Err(error) = thread::Builder::new().name("greeting".into()).spawn(print) {
         tracing::debug!(%error, "cannot start the thread for the greeting");
+    }
+}
+
+/// Signal of the kernel to a process whose file would exceed its limit, the same on the platforms that have it.
+const SIGXFSZ: i32 = 25;
+
+/// Lets a write beyond the limit of a file's size fail, as on a full disk, instead of killing the process. A handler stays
+/// installed when its receiver is dropped.
+fn survive_file_size_limit() {
+    if let Err(error) = signal(SignalKind::from_raw(SIGXFSZ)) {
+        tracing::warn!(%error, "cannot handle SIGXFSZ: a file that reaches its size limit ends the server");
     }
 }
 

@@ -1,9 +1,15 @@
 //! The program as a process: its log, its signals, and pauses.
 
-use std::{fs, net::SocketAddr, process::Stdio, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use reqwest::Method;
 use serde_json::json;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -217,4 +223,78 @@ async fn requests_that_arrive_during_a_pause_of_the_server_are_answered() {
     for (what, connection, _, status) in &mut expected {
         assert_eq!(&connection.status().await, status, "{what}");
     }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_file_at_its_size_limit_is_like_a_full_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = Program::start(directory.path());
+    let visitor = visitor(&program);
+    let limit = |size: &str| {
+        let pid = program.id().to_string();
+        let set = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={size}:unlimited")]).status().unwrap();
+        assert!(set.success());
+    };
+    let order = || async {
+        let body = json!({"items": 1, "total": 9.5, "customerName": "Ada"}).to_string();
+        visitor.post("/api/orders", body).await.status().as_u16()
+    };
+    until("a first order", || async { (order().await == 201).then_some(()) }).await;
+    limit("4096");
+    until("a refusal", || async { (order().await == 503).then_some(()) }).await;
+    until("not ready", || async { (visitor.get("/readyz").await.status() == 503).then_some(()) }).await;
+    assert_eq!(visitor.get("/api/metrics").await.status(), 200, "everything else goes on");
+    limit("unlimited");
+    until("an order again", || async { (order().await == 201).then_some(()) }).await;
+}
+
+/// Returns the resident memory of a process in bytes.
+#[cfg(target_os = "linux")]
+fn resident(program: &Program) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn polls_that_are_not_read_hold_no_copies_of_the_values() {
+    const CHANNELS: usize = 30;
+    const CLIENTS: usize = 10;
+    let directory = tempfile::tempdir().unwrap();
+    let program = Program::start_with(directory.path(), &[("TRICAST_HISTORY__ENABLED", "false")]);
+    let visitor = visitor(&program);
+    let text = "x".repeat(900_000);
+    for channel in 0..CHANNELS {
+        visitor.push_value(&format!("large.{channel}"), json!({"text": text})).await;
+    }
+    let names = (0..CHANNELS).map(|channel| format!("large.{channel}")).collect::<Vec<_>>().join(",");
+    let before = resident(&program);
+    let sent = || visitor.counter(r#"tricast_deliveries_total{transport="poll"}"#);
+    let deliveries = sent().await;
+    let mut unread = Vec::new();
+    for accepted in ["", "Accept-Encoding: gzip\r\n"].repeat(CLIENTS / 2) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        socket.set_recv_buffer_size(4 * 1_024).unwrap();
+        socket.connect(&program.address().into()).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let mut stream = TcpStream::from_std(socket.into()).unwrap();
+        let get =
+            format!("GET /api/metrics?channels={names} HTTP/1.1\r\nHost: {}\r\n{accepted}\r\n", program.address());
+        stream.write_all(get.as_bytes()).await.unwrap();
+        unread.push(stream);
+    }
+    until("all responses", || async { (sent().await >= deliveries + CLIENTS as f64).then_some(()) }).await;
+    // A first byte: the response is being written.
+    for stream in &mut unread {
+        soon("the head", stream.read_u8()).await.unwrap();
+    }
+    let held = resident(&program).saturating_sub(before);
+    let copy = (CHANNELS * text.len()) as u64;
+    assert!(held < 2 * copy, "{held} bytes for {CLIENTS} clients; a copy of the values has {copy}");
+    let whole = visitor.get_json(&format!("/api/metrics?channels={names}")).await;
+    assert_eq!(whole["channels"].as_object().unwrap().len(), CHANNELS);
+    let people = visitor.get(&format!("/api/metrics?channels={names}&format=text")).await;
+    assert_eq!(people.status(), 400, "too large to be converted for one client");
 }
