@@ -28,6 +28,7 @@ pub mod request_counts;
 pub mod request_id;
 pub mod request_span;
 pub mod route;
+pub mod segments;
 pub mod socket;
 pub mod state;
 mod timer;

@@ -268,6 +268,22 @@ async fn requests_are_answered_by_their_id() {
 }
 
 #[tokio::test]
+async fn the_values_of_one_reply_are_bounded() {
+    let app = spawn_app();
+    let names: Vec<_> = (0..6).map(|number| format!("large.{number}")).collect();
+    for name in &names {
+        app.push_value(name, json!({"text": "x".repeat(900_000)})).await;
+    }
+    let mut socket = app.websocket().await;
+    let request = |channels: &[String]| json!({"type": "request", "requestId": "s", "action": "get_snapshot", "params": {"channels": channels}});
+    let refused = socket.ask(request(&names), "error").await;
+    assert_eq!(refused["code"], "INVALID_MESSAGE");
+    assert!(refused["message"].as_str().unwrap().contains("more than 4 MiB"), "{refused}");
+    let response = socket.ask(request(&names[..4]), "response").await;
+    assert_eq!(response["data"]["channels"].as_object().unwrap().len(), 4);
+}
+
+#[tokio::test]
 async fn a_compressed_connection_has_the_same_messages() {
     let app = spawn_app_with(|config| config.compression = true);
     app.push_value("metrics.big", json!({"text": "tricast ".repeat(200)})).await;

@@ -42,6 +42,7 @@ use crate::{
         middleware::Held,
         parameters,
         problem::Problem,
+        segments::SegmentsBody,
         state::{State, WorkerState},
     },
 };
@@ -166,7 +167,7 @@ async fn answer_to(
         counters.deliveries.inc();
     }
     let personal = state.shared.access.verifier.is_some();
-    let mut response = respond(state.shared.clock.now(), personal, request, &poll, &representation, verdict).await;
+    let mut response = respond(state.shared.clock.now(), personal, request, &poll, &representation, verdict).await?;
     if state.shared.tenants.is_stale() {
         response.headers_mut().insert(header::WARNING, HeaderValue::from_static(STALE));
     }
@@ -198,7 +199,7 @@ async fn with_history(
     let verdict = etag::judge(request.headers(), &representation.tag, None);
     state.shared.counters.of(Transport::Poll).deliveries.inc();
     let personal = state.shared.access.verifier.is_some();
-    Ok(respond(state.shared.clock.now(), personal, request, poll, &representation, verdict).await)
+    respond(state.shared.clock.now(), personal, request, poll, &representation, verdict).await
 }
 
 /// Returns whether the client is up to date, so that it has to wait.
@@ -253,7 +254,7 @@ async fn respond(
     poll: &PollRequest,
     representation: &Arc<Representation>,
     verdict: Verdict,
-) -> HttpResponse {
+) -> Result<HttpResponse, Problem> {
     let status = if verdict == Verdict::NotModified { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
     let mut response = HttpResponse::build(status);
     response
@@ -269,18 +270,18 @@ async fn respond(
         response.insert_header(("Preference-Applied", format!("wait={}", wait.as_secs())));
     }
     if verdict == Verdict::NotModified {
-        return response.finish();
+        return Ok(response.finish());
     }
     if poll.text {
         response.insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8"));
-        return response.body(representation.to_text());
+        return Ok(response.body(representation.to_text()?));
     }
     response.insert_header((header::CONTENT_TYPE, "application/json"));
     let (body, coding) = representation.coded_for(request.headers().get(header::ACCEPT_ENCODING)).await;
     if let Some(coding) = coding {
         response.insert_header((header::CONTENT_ENCODING, coding));
     }
-    response.body(body)
+    Ok(response.body(SegmentsBody::from(body)))
 }
 
 /// Sink of a held poll, which only needs the wake-up.

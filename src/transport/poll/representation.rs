@@ -10,17 +10,24 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::web::{encoding, etag};
+use crate::web::{
+    encoding, etag,
+    problem::Problem,
+    segments::{Builder, Segments},
+};
 use tricast_core::publication::Publication;
 
 /// Larger bodies are compressed on another thread, because that would occupy the worker for more than a millisecond.
 const COMPRESS_ELSEWHERE: usize = 64 * 1024;
 
+/// Largest body that is compressed, or converted to text, for one client alone: the result is held until it is sent.
+const MAX_OWN: usize = 1 << 20;
+
 /// Response before the request's preconditions are evaluated.
 #[derive(Debug)]
 pub(super) struct Representation {
     /// Body of the response as JSON.
-    pub body: Bytes,
+    pub body: Segments,
     /// Weak tag of the value without cursor and time.
     pub tag: HeaderValue,
     /// Value of `modified` as a header.
@@ -29,21 +36,24 @@ pub(super) struct Representation {
     pub modified: Option<Timestamp>,
     /// Whether it has no data newer than the client's cursor.
     pub empty: bool,
+    /// Whether it belongs to a publication, so that all clients share one.
+    is_shared: bool,
     gzip: OnceLock<Option<Bytes>>,
     brotli: OnceLock<Option<Bytes>>,
 }
 
 impl Representation {
-    /// Creates a response of `body`, whose tag is that of `value`.
-    pub(super) fn new(body: String, value: &[u8], modified: Option<Timestamp>) -> Self {
+    /// Creates a response of `body`, whose tag is that of `value`, for one client.
+    pub(super) fn new(body: Segments, value: &[u8], modified: Option<Timestamp>) -> Self {
         let tag = etag::tag(value);
         let last_modified = modified.and_then(|modified| etag::http_date(modified).try_into_value().ok());
         Self {
-            body: body.into(),
+            body,
             tag,
             last_modified,
             modified,
             empty: false,
+            is_shared: false,
             gzip: OnceLock::new(),
             brotli: OnceLock::new(),
         }
@@ -55,27 +65,28 @@ impl Representation {
         let sections = sections.strip_suffix('}').unwrap_or("{");
         let cursor = snapshot.own_cursor();
         let body = format!(r#"{sections},"cursor":"{cursor}","timestamp":"{}"}}"#, snapshot.time_text);
-        Self::new(body, &snapshot.data, Some(snapshot.timestamp))
+        Self::new(body.into(), &snapshot.data, Some(snapshot.timestamp)).shared()
     }
 
     /// Creates the response for one state channel.
     pub(super) fn of_state(state: &Publication) -> Self {
-        let body = format!(
-            r#"{{"channel":"{}","kind":"state","data":{},"cursor":"{}","timestamp":"{}"}}"#,
-            state.channel,
-            String::from_utf8_lossy(&state.data),
-            state.own_cursor(),
-            state.time_text
-        );
-        Self::new(body, &state.data, Some(state.timestamp))
+        let mut body = Builder::default();
+        body.text(&format!(r#"{{"channel":"{}","kind":"state","data":"#, state.channel));
+        body.shared(&state.data);
+        body.text(&format!(r#","cursor":"{}","timestamp":"{}"}}"#, state.own_cursor(), state.time_text));
+        Self::new(body.build(), &state.data, Some(state.timestamp)).shared()
+    }
+
+    fn shared(self) -> Self {
+        Self { is_shared: true, ..self }
     }
 
     /// Returns the same response with one more member, a JSON text. Its tag covers all of it, and it has no date.
     pub(super) fn with(&self, name: &str, json: &str) -> Self {
-        let body = String::from_utf8_lossy(&self.body);
-        let body = format!(r#"{},"{name}":{json}}}"#, body.strip_suffix('}').unwrap_or("{"));
-        let tag = body.clone();
-        Self::new(body, tag.as_bytes(), None)
+        let mut body = Builder::after(self.body.without_last());
+        body.text(&format!(r#","{name}":{json}}}"#));
+        let value = [self.tag.as_bytes(), json.as_bytes()].concat();
+        Self::new(body.build(), &value, None)
     }
 
     /// Returns the body in the client's preferred coding, with the name of the coding. A large body is compressed on
@@ -83,31 +94,45 @@ impl Representation {
     pub(super) async fn coded_for(
         self: &Arc<Self>,
         accept_encoding: Option<&HeaderValue>,
-    ) -> (Bytes, Option<&'static str>) {
+    ) -> (Segments, Option<&'static str>) {
         if self.body.len() <= COMPRESS_ELSEWHERE {
             return self.coded(accept_encoding);
+        }
+        if self.is_too_large_to_convert() {
+            return (self.body.clone(), None);
         }
         let (this, accepted) = (Arc::clone(self), accept_encoding.cloned());
         let coded = actix_web::web::block(move || this.coded(accepted.as_ref())).await;
         coded.unwrap_or_else(|_| (self.body.clone(), None))
     }
 
-    fn coded(&self, accept_encoding: Option<&HeaderValue>) -> (Bytes, Option<&'static str>) {
+    fn is_too_large_to_convert(&self) -> bool {
+        !self.is_shared && self.body.len() > MAX_OWN
+    }
+
+    fn coded(&self, accept_encoding: Option<&HeaderValue>) -> (Segments, Option<&'static str>) {
         let coding = encoding::choose(accept_encoding, self.body.len());
         let coded = match coding {
-            Some("br") => self.brotli.get_or_init(|| encoding::compress("br", &self.body)),
-            Some("gzip") => self.gzip.get_or_init(|| encoding::compress("gzip", &self.body)),
+            Some("br") => self.brotli.get_or_init(|| encoding::compress("br", &self.body.to_bytes())),
+            Some("gzip") => self.gzip.get_or_init(|| encoding::compress("gzip", &self.body.to_bytes())),
             _ => &None,
         };
         match coded {
-            Some(bytes) => (bytes.clone(), coding),
+            Some(bytes) => (bytes.clone().into(), coding),
             None => (self.body.clone(), None),
         }
     }
 
     /// Returns the body as aligned `name value` lines, for people with curl.
-    pub(super) fn to_text(&self) -> String {
-        let value: Value = serde_json::from_slice(&self.body).unwrap_or(Value::Null);
+    ///
+    /// # Errors
+    /// 400 if it is too large to be read by people.
+    pub(super) fn to_text(&self) -> Result<String, Problem> {
+        if self.is_too_large_to_convert() {
+            let detail = "the values have more than 1 MiB: name fewer channels, or request JSON";
+            return Err(Problem::bad_request(detail));
+        }
+        let value: Value = serde_json::from_slice(&self.body.to_bytes()).unwrap_or(Value::Null);
         let mut lines = Vec::new();
         flatten(String::new(), &value, &mut lines);
         let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
@@ -116,7 +141,7 @@ impl Representation {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{name:width$}  {value}");
         }
-        text
+        Ok(text)
     }
 }
 
@@ -142,25 +167,25 @@ mod tests {
     #[test]
     fn text_is_aligned_and_one_line_per_value() {
         let body = r#"{"a":{"b":1.5,"long_name":null},"list":[1],"text":"two\nlines"}"#;
-        let text = Representation::new(body.into(), b"", None).to_text();
+        let text = Representation::new(body.to_owned().into(), b"", None).to_text().unwrap();
         assert_eq!(text, "a.b          1.5\na.long_name  -\nlist.0       1\ntext         two\\nlines\n");
     }
 
     #[test]
     fn a_body_has_the_preferred_coding_and_decodes() {
         use std::io::Read;
-        let representation = Representation::new(format!("{{\"x\":\"{}\"}}", "y".repeat(900)), b"", None);
+        let representation = Representation::new(format!("{{\"x\":\"{}\"}}", "y".repeat(900)).into(), b"", None);
         let coded = |accept: &'static str| representation.coded(Some(&HeaderValue::from_static(accept)));
         let (gzip, coding) = coded("gzip");
         assert_eq!(coding, Some("gzip"));
         let mut plain = Vec::new();
-        flate2::read::GzDecoder::new(&gzip[..]).read_to_end(&mut plain).unwrap();
-        assert_eq!(plain, representation.body);
+        flate2::read::GzDecoder::new(&gzip.to_bytes()[..]).read_to_end(&mut plain).unwrap();
+        assert_eq!(plain, representation.body.to_bytes());
         let (br, coding) = coded("gzip;q=0.5, br");
         assert_eq!(coding, Some("br"));
         let mut plain = Vec::new();
-        brotli::Decompressor::new(&br[..], 4096).read_to_end(&mut plain).unwrap();
-        assert_eq!(plain, representation.body);
+        brotli::Decompressor::new(&br.to_bytes()[..], 4096).read_to_end(&mut plain).unwrap();
+        assert_eq!(plain, representation.body.to_bytes());
         assert_eq!(coded("gzip;q=0, identity").1, None);
         assert_eq!(representation.coded(None).1, None);
     }

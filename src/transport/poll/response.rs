@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::Value;
 
 use super::{
     representation::Representation,
     request::{PollRequest, Since, Target},
 };
-use crate::web::{caller::Caller, problem::Problem};
+use crate::web::{caller::Caller, etag, problem::Problem, segments::Builder};
 use tricast_core::{
     channel::{Channel, ChannelKind, Selector},
     clock::rfc3339,
@@ -21,6 +21,9 @@ use tricast_core::{
 
 /// Most bytes of events in one response; the cursor allows to continue.
 const BUDGET: usize = 1 << 20;
+
+/// Values that are shorter are part of the tagged text themselves.
+const MIN_TAGGED: usize = 256;
 
 /// Returns the response.
 ///
@@ -63,7 +66,9 @@ fn one(channel: &Channel, since: Option<&Since>, caller: &Caller) -> Result<Arc<
         Some(ChannelKind::Event) => {
             let selectors = [Selector::Exact(channel.clone())];
             let found = collect(&selectors, since, 0, caller);
-            let value = format!(r#"{{"channel":"{channel}","kind":"event","events":[{}]"#, found.events_json());
+            let mut value = Value::default();
+            value.text(&format!(r#"{{"channel":"{channel}","kind":"event","events":["#));
+            found.add_events(&mut value);
             Ok(Arc::new(found.finish(value, caller)))
         }
     }
@@ -87,14 +92,40 @@ fn several(selectors: &[Selector], since: Option<&Since>, caller: &Caller) -> Re
     // Without a cursor there is no "since", and earlier events are not requested.
     let events_from = log.head();
     let found = collect(selectors, since, events_from, caller);
-    let states: Vec<String> = found
-        .states
-        .values()
-        .map(|state| format!(r#""{}":{}"#, state.channel, String::from_utf8_lossy(&state.data)))
-        .collect();
-    let gone = found.gone_json();
-    let value = format!(r#"{{"channels":{{{}}}{gone},"events":[{}]"#, states.join(","), found.events_json());
+    let mut value = Value::default();
+    value.text(r#"{"channels":{"#);
+    for (index, state) in found.states.values().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        value.text(&format!(r#"{comma}"{}":"#, state.channel));
+        value.shared(&state.data);
+    }
+    value.text(&format!("}}{},\"events\":[", found.gone_json()));
+    found.add_events(&mut value);
     found.finish(value, caller)
+}
+
+/// Text of a response that shares long values with the log, with what its tag depends on.
+#[derive(Default)]
+struct Value {
+    text: Builder,
+    /// All texts, with the tags of long values in place of these.
+    tagged: Vec<u8>,
+}
+
+impl Value {
+    fn text(&mut self, text: &str) {
+        self.text.text(text);
+        self.tagged.extend_from_slice(text.as_bytes());
+    }
+
+    fn shared(&mut self, bytes: &Bytes) {
+        self.text.shared(bytes);
+        if bytes.len() < MIN_TAGGED {
+            self.tagged.extend_from_slice(bytes);
+        } else {
+            self.tagged.extend_from_slice(etag::tag(bytes).as_bytes());
+        }
+    }
 }
 
 /// Data for the response.
@@ -159,30 +190,29 @@ impl Found {
         if gone.is_empty() { gone } else { format!(r#","gone":{{{gone}}}"#) }
     }
 
-    fn events_json(&self) -> String {
-        let events: Vec<_> = self
-            .events
-            .iter()
-            .map(|event| {
-                let make = |p: &Publication| message::listed_event(p, p.own_cursor()).into();
-                String::from_utf8_lossy(event.encoded(slot::POLL_EVENT, make)).into_owned()
-            })
-            .collect();
-        events.join(",")
+    /// Appends the events and the end of their list.
+    fn add_events(&self, value: &mut Value) {
+        for (index, event) in self.events.iter().enumerate() {
+            if index > 0 {
+                value.text(",");
+            }
+            let make = |p: &Publication| message::listed_event(p, p.own_cursor()).into();
+            value.shared(event.encoded(slot::POLL_EVENT, make));
+        }
+        value.text("]");
     }
 
     /// Completes the object that `value` started with cursor and time; the tag is that of `value`.
-    fn finish(self, value: String, caller: &Caller) -> Representation {
+    fn finish(self, mut value: Value, caller: &Caller) -> Representation {
         let newest = self.newest;
         let time = newest.unwrap_or_else(|| caller.tenant.log.snapshot(tricast_auth::view(&caller.identity)).timestamp);
-        let gap = if self.gap { r#","gap":true"# } else { "" };
         let cursor = self.cursor;
         // A gap is part of the tag: a 304 must not hide it.
-        let value = format!("{value}{gap}");
-        let body = format!(r#"{value},"cursor":"{cursor}","timestamp":"{}"}}"#, rfc3339(time));
-        debug_assert!(serde_json::from_str::<Value>(&body).is_ok(), "{body}");
+        value.text(if self.gap { r#","gap":true"# } else { "" });
+        let Value { mut text, tagged } = value;
+        text.text(&format!(r#","cursor":"{cursor}","timestamp":"{}"}}"#, rfc3339(time)));
         let modified = if self.since { None } else { newest };
-        let mut representation = Representation::new(body, value.as_bytes(), modified);
+        let mut representation = Representation::new(text.build(), &tagged, modified);
         representation.empty =
             self.since && self.states.is_empty() && self.gone.is_empty() && self.events.is_empty() && !self.gap;
         representation

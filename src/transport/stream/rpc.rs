@@ -21,6 +21,9 @@ use tricast_domain::{
 /// Most channels of one `get_snapshot`.
 const MAX_NAMES: usize = 1_000;
 
+/// Most bytes of the values of several channels in one `get_snapshot`. The reply of a client that does not read is held.
+const MAX_VALUES: usize = 4 << 20;
+
 /// Most buckets of one `get_history`: a long message delays those behind it.
 const MAX_BUCKETS: usize = 10_000;
 
@@ -201,7 +204,7 @@ fn snapshot(caller: &Caller, params: &Map<String, Value>) -> Result<Value, RpcEr
         return Err(invalid(format!("\"channels\" names more than {MAX_NAMES} channels")));
     }
     let log = &caller.tenant.log;
-    let mut values = Map::new();
+    let (mut values, mut bytes) = (Map::new(), 0);
     for name in names {
         if values.contains_key(name) {
             continue;
@@ -213,6 +216,10 @@ fn snapshot(caller: &Caller, params: &Map<String, Value>) -> Result<Value, RpcEr
         let Some(publication) = log.state(&channel, tricast_auth::view(&caller.identity)) else {
             return Err((Code::ResourceNotFound, format!("there is no state channel {name:?}")));
         };
+        bytes += publication.data.len();
+        if bytes > MAX_VALUES && !values.is_empty() {
+            return Err(invalid("the values have more than 4 MiB: name fewer channels, or subscribe to them".into()));
+        }
         let data = serde_json::from_slice(&publication.data).unwrap_or(Value::Null);
         values.insert(name.to_owned(), data);
     }
