@@ -114,6 +114,13 @@ impl Clients {
         Ok(())
     }
 
+    /// Subscribes all WebSockets to more channels, which have no values.
+    pub(crate) fn subscribe_to_more(&mut self, channels: usize) -> io::Result<()> {
+        let names: Vec<_> = (0..channels).map(|number| format!("\"metrics.more.{number}\"")).collect();
+        let subscribe = frame(0x1, format!(r#"{{"type":"subscribe","channels":[{}]}}"#, names.join(",")).as_bytes());
+        self.sockets.iter_mut().try_for_each(|socket| socket.write_all(&subscribe))
+    }
+
     /// Reads for some time.
     pub(crate) fn read_for(&mut self, long: Duration) -> Outcome<()> {
         let until = Instant::now() + long;
@@ -235,9 +242,17 @@ fn enter(address: SocketAddr, transport: Transport) -> io::Result<(TcpStream, Op
     Ok((stream, poll))
 }
 
-/// Returns a frame of a client with fewer than 126 bytes. Its mask is 0, which leaves the bytes unchanged.
+/// Returns a frame of a client with fewer than 65,536 bytes. Its mask is 0, which leaves the bytes unchanged.
 pub(crate) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x80 | opcode, 0x80 | payload.len() as u8, 0, 0, 0, 0];
+    let mut frame = vec![0x80 | opcode];
+    match payload.len() {
+        short @ 0..126 => frame.push(0x80 | short as u8),
+        long => {
+            frame.push(0x80 | 126);
+            frame.extend_from_slice(&(long as u16).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(&[0; 4]);
     frame.extend_from_slice(payload);
     frame
 }

@@ -12,6 +12,10 @@
 //! | `start` | time from the start to the first response; size of the program | the bare loop's start |
 //! | `orders` | CPU time of an order, and the start, with 1,000,000 orders in the store | the same with none |
 //! | `history` | points per second into the store, bytes of a point; a month of 200 fields by hour | one field |
+//! | `ingest` | CPU time per push and per sample | `XADD` of as many bytes to Redis |
+//! | `curves` | CPU time of a publish against clients, channels, subscriptions, size of the value and rate | |
+//!
+//! The table is printed; `target/report/` has it as JSON, with charts.
 //!
 //! `CLIENTS=5000` sets the number of clients (default 1,000), `QUICK=1` shortens the run, `PROGRAM=/path/to/tricast`
 //! measures another build than the one that cargo has just made.
@@ -34,15 +38,19 @@
 #![expect(clippy::print_stdout, reason = "the report is what it is for")]
 #![expect(clippy::disallowed_methods, reason = "no runtime here: naps are a thread's own")]
 
-use std::{env, error::Error, process::ExitCode};
+use std::{env, error::Error, path::Path, process::ExitCode};
 
+mod chart;
 mod clients;
+mod closed_loop;
+mod curves;
 mod drain;
 mod fanout;
 mod floor;
 mod history;
 mod http;
 mod idle;
+mod ingest;
 mod latency;
 mod orders;
 mod polls;
@@ -61,7 +69,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 type Figure = fn(&Settings, &mut Table) -> Outcome<()>;
 
-const FIGURES: [(&str, Figure); 11] = [
+const FIGURES: [(&str, Figure); 13] = [
     ("websocket", fanout::websocket),
     ("sse", fanout::sse),
     ("socketio", socketio::measure),
@@ -73,6 +81,8 @@ const FIGURES: [(&str, Figure); 11] = [
     ("start", start::measure),
     ("orders", orders::measure),
     ("history", history::measure),
+    ("ingest", ingest::measure),
+    ("curves", curves::measure),
 ];
 
 fn main() -> ExitCode {
@@ -98,6 +108,11 @@ fn main() -> ExitCode {
             table.left_out(name, &error.to_string());
         }
     }
-    table.end();
-    ExitCode::SUCCESS
+    match table.end(&Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("report")) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("the report could not be written: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -1,29 +1,27 @@
 //! 304 responses: CPU time and rate on one core, compared with nginx that serves a file with an `ETag`.
 //!
-//! 64 kept connections with one request each, from a loop of our own (not `wrk`: it checks each status, and never sleeps,
-//! so that no response pays for waking it). There are two kinds: one channel with its tag, and the snapshot with `*`,
+//! 64 kept connections with one request each, from a loop of our own (not `wrk`: it checks each status, and never
+//! sleeps). There are two kinds: one channel with its tag, and the snapshot with `*`,
 //! because its tag changes every second. Other processes on the core reduce the rate, but not the CPU time: if the two
 //! disagree, the latter is right.
 
 use std::{
     fs,
-    io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     process::Command,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
     Outcome,
     clients::{CHANNEL, Pusher},
+    closed_loop::{self, CONNECTIONS, Load},
     http::{self, Connection},
     process::{Process, installed},
     settings::Settings,
-    table::{Ratio, Table, micros},
+    table::{Ratio, Table},
 };
-
-const CONNECTIONS: usize = 64;
 
 /// Measures figure 5: CPU per 304.
 pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
@@ -64,45 +62,10 @@ pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
     Ok(())
 }
 
-struct Load {
-    /// CPU time of a response in microseconds.
-    cpu: f64,
-    /// Thousands of responses per second.
-    rate: f64,
-    count: u64,
-}
-
 fn load(process: &Process, wire: &str, long: Duration) -> Outcome<Load> {
-    let connect = |_| {
-        let mut stream = TcpStream::connect(process.address)?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        stream.write_all(wire.as_bytes())?;
-        Ok(stream)
-    };
-    let mut streams = (0..CONNECTIONS).map(connect).collect::<io::Result<Vec<_>>>()?;
-    let mut buffer = [0; 4_096];
-    let (start, cpu) = (Instant::now(), process.cpu()?);
-    let mut count = 0;
-    while start.elapsed() < long {
-        for stream in &mut streams {
-            match stream.read(&mut buffer) {
-                // A response without content fits into one segment.
-                Ok(read) if buffer[..read].starts_with(b"HTTP/1.1 304") && buffer[..read].ends_with(b"\r\n\r\n") => {
-                    count += 1;
-                    stream.write_all(wire.as_bytes())?;
-                }
-                Ok(read) => {
-                    let line = String::from_utf8_lossy(&buffer[..read]).lines().next().unwrap_or_default().to_owned();
-                    return Err(format!("expected a 304, got \"{line}\"").into());
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-    let (cpu, long) = (process.cpu()? - cpu, start.elapsed());
-    Ok(Load { cpu: micros(cpu) / count.max(1) as f64, rate: count as f64 / long.as_secs_f64() / 1e3, count })
+    // A response without content.
+    let is_304 = |read: &[u8]| read.starts_with(b"HTTP/1.1 304") && read.ends_with(b"\r\n\r\n");
+    closed_loop::run(process, wire.as_bytes(), is_304, long)
 }
 
 /// Starts nginx with one process that does all the work and logs nothing.
@@ -127,11 +90,6 @@ fn start_nginx(settings: &Settings, mut command: Command, body: &[u8]) -> Outcom
     fs::write(&file, configuration)?;
     command.arg("-c").arg(file);
     let nginx = Process::start(settings, &command, files, Some(address))?;
-    for _ in 0..100 {
-        if TcpStream::connect(address).is_ok() {
-            return Ok(nginx);
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    Err("nginx does not start".into())
+    nginx.wait_until_it_listens()?;
+    Ok(nginx)
 }

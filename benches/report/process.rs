@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     io::{BufRead, BufReader, Write},
-    net::SocketAddr,
+    net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, TryRecvError, sync_channel},
@@ -97,6 +97,17 @@ impl Process {
                 return Ok(address);
             }
         }
+    }
+
+    /// Waits until a program that does not print its address accepts connections.
+    pub(crate) fn wait_until_it_listens(&self) -> Outcome<()> {
+        for _ in 0..100 {
+            if TcpStream::connect(self.address).is_ok() {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Err("the program does not listen".into())
     }
 
     /// Writes a line to its standard input.
