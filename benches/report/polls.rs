@@ -7,9 +7,8 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener},
     process::Command,
-    thread,
     time::Duration,
 };
 
