@@ -3,7 +3,8 @@
 //! A client may present a cursor that this node does not cover, because another node has read more of the log, or a later
 //! log. A response from the local state would contain older values, or repeat events. So the node asks Redis how far the
 //! log reaches. If the cursor still does not fit once the node has read that far, no node ever issued it, or the log lost
-//! what it covered.
+//! what it covered. In the latter case another node knows that, and marks the log; a node that has just started, or to
+//! which Redis has just come back, gives the others time to do so.
 
 use std::time::Duration;
 
@@ -20,6 +21,13 @@ const CUT_OFF: Duration = Duration::from_millis(250);
 
 /// Shortest time between two queries of Redis on behalf of clients.
 const ASK_EVERY: Duration = Duration::from_millis(50);
+
+/// Time after the start of this node, or after the last failure to reach Redis, in which other nodes report that the log lost
+/// entries.
+const REPORTED_WITHIN: Duration = Duration::from_secs(3);
+
+/// Most offsets that a log can have lost. A cursor beyond that is one that no node issued.
+const MOST_LOST: u64 = 1_000_000;
 
 /// Silence of Redis after which values may be stale, even before it counts as unreachable: the process may have been
 /// paused meanwhile.
@@ -59,7 +67,11 @@ impl Cluster {
             let reached = {
                 let (confirmed, followed) = (confirmed.borrow_and_update(), followed.borrow_and_update());
                 let newest = confirmed.as_ref().filter(|confirmed| confirmed.asked >= start);
-                newest.zip(followed.as_ref()).is_some_and(|(c, f)| c.epoch == f.epoch && c.seq <= f.seq)
+                let may_be_lost = position.epoch == log.epoch()
+                    && position.offset.saturating_sub(log.head()) <= MOST_LOST
+                    && self.node.health.was_interrupted(REPORTED_WITHIN);
+                let has_all = newest.zip(followed.as_ref()).is_some_and(|(c, f)| c.epoch == f.epoch && c.seq <= f.seq);
+                has_all && !may_be_lost
             };
             if reached {
                 return;

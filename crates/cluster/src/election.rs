@@ -90,6 +90,7 @@ pub(super) async fn run(node: Arc<Node>) {
             }
             Ok(Err(error)) => {
                 node.metrics.failures.inc();
+                node.health.interrupted();
                 if std::mem::replace(&mut silent, true) {
                     tracing::debug!(%error, "no reply to a heartbeat; retrying");
                 } else {
@@ -99,6 +100,7 @@ pub(super) async fn run(node: Arc<Node>) {
             }
             Err(_) => {
                 node.metrics.failures.inc();
+                node.health.interrupted();
                 if !std::mem::replace(&mut silent, true) {
                     let bus = node.config.url_without_login();
                     tracing::warn!(bus, "no reply from Redis in time; retrying");

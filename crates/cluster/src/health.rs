@@ -92,6 +92,8 @@ struct Known {
     /// this node.
     last_reply: (Instant, Instant),
     start: Instant,
+    /// Time of the last failure of a heartbeat. At first the start of this node.
+    interrupted: Instant,
     /// Refusal of the last test write.
     probe: Option<WriteRefusal>,
     /// Time and reason of the last refusal of a real write.
@@ -119,6 +121,7 @@ impl Health {
         let known = Known {
             last_reply: (now, now),
             start: now,
+            interrupted: now,
             probe: None,
             refused: None,
             failing: [None; 2],
@@ -140,6 +143,17 @@ impl Health {
         let without_pause = if asked.saturating_duration_since(last) < SILENT { since } else { asked };
         known.last_reply = (Instant::now(), without_pause);
         known.probe = probe;
+    }
+
+    /// Records that a heartbeat failed.
+    pub(super) fn interrupted(&self) {
+        self.known.lock().interrupted = Instant::now();
+    }
+
+    /// Returns whether a heartbeat failed, or this node started, less than `moment` ago. Redis may then have lost entries that
+    /// only other nodes know.
+    pub(super) fn was_interrupted(&self, moment: Duration) -> bool {
+        self.known.lock().interrupted.elapsed() < moment
     }
 
     /// Records the newest entry of the log, and the newest one that this node has read of the same epoch.
@@ -259,7 +273,9 @@ mod tests {
     fn known(ago: Duration) -> Known {
         let start = Instant::now().checked_sub(ago).unwrap();
         let last_reply = (Instant::now(), start);
-        Known { last_reply, start, probe: None, refused: None, failing: [None; 2], unfit_until: None, missing: None }
+        let failing = [None; 2];
+        let (interrupted, unfit_until, missing) = (start, None, None);
+        Known { last_reply, start, interrupted, probe: None, refused: None, failing, unfit_until, missing }
     }
 
     fn ago(span: Duration) -> Instant {
