@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tricast::{
     app,
     config::{AuthMode, Config},
@@ -240,4 +240,17 @@ async fn a_list_is_not_read_as_the_fields_of_an_object() {
     for path in ["/api/customers", "/api/visits"] {
         assert!(app.post(path, "null").await.status().is_success(), "{path}");
     }
+}
+
+#[test]
+fn optional_bodies_and_durations_as_numbers_are_described() {
+    let document = document();
+    for path in ["/api/doctor/echo", "/api/customers", "/api/visits"] {
+        assert_ne!(document["paths"][path]["post"]["requestBody"]["required"], true, "{path}");
+    }
+    assert_eq!(document["paths"]["/api/orders"]["post"]["requestBody"]["required"], true);
+    let duration = &document["components"]["schemas"]["Duration"];
+    assert_eq!((&duration["type"], &duration["minimum"]), (&json!(["string", "integer"]), &json!(0)));
+    let absence = &document["components"]["schemas"]["Condition"]["oneOf"][3]["properties"];
+    assert_eq!((&absence["absentFor"]["type"], &absence["clear"]["type"]), (&duration["type"], &json!("string")));
 }

@@ -4,7 +4,7 @@
 
 use utoipa::{
     PartialSchema, ToSchema,
-    openapi::{ObjectBuilder, RefOr, Schema, Type},
+    openapi::{ObjectBuilder, RefOr, Schema, Type, schema::SchemaType},
 };
 
 use crate::{
@@ -63,8 +63,12 @@ impl ToSchema for Labels {}
 
 impl PartialSchema for Span {
     fn schema() -> RefOr<Schema> {
-        let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9]{1,9}(ms|s|m|h|d)?$"));
-        text.description(Some("A duration: `30s`, `5m`, `1h`, `7d`.")).into()
+        let span = ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::String, Type::Integer]))
+            .pattern(Some("^[0-9]{1,9}(ms|s|m|h|d)?$"))
+            .minimum(Some(0));
+        span.description(Some("A duration: `30s`, `5m`, `1h`, `7d`, or a number of milliseconds. Written as a text."))
+            .into()
     }
 }
 

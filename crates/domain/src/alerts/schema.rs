@@ -28,7 +28,7 @@ impl PartialSchema for Condition {
             .item(above.property("clear", number(clear)))
             .item(below.property("clear", number(clear)))
             .item(drop.property("clear", number("Ratio that resolves the alert. Default: the one that raises it.")))
-            .item(absent.property("clear", duration(written)));
+            .item(absent.property("clear", text_of(duration(written))));
         one.description(Some("Condition that raises an alert; `clear` resolves it.")).into()
     }
 }
@@ -43,6 +43,16 @@ fn variant<const N: usize>(fields: [(&str, RefOr<Schema>); N]) -> ObjectBuilder 
 
 fn number(description: &str) -> RefOr<Schema> {
     ObjectBuilder::new().schema_type(Type::Number).description(Some(description)).into()
+}
+
+/// Returns the schema without the number of milliseconds: a number is the threshold of another condition.
+fn text_of(duration: RefOr<Schema>) -> RefOr<Schema> {
+    match duration {
+        RefOr::T(Schema::Object(span)) => {
+            ObjectBuilder::from(span).schema_type(Type::String).minimum(None::<usize>).into()
+        }
+        other => other,
+    }
 }
 
 fn duration(description: &str) -> RefOr<Schema> {
