@@ -44,7 +44,7 @@ pub(super) async fn run(node: Arc<Node>) {
 
 /// Reason why the log cannot be followed.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     #[error("Redis: {0}")]
     Redis(#[from] RedisError),
     #[error("an entry can't be read: {0}")]
@@ -53,6 +53,8 @@ enum Failure {
     Shape,
     #[error("the log lost entries that this node had read")]
     Rewritten,
+    #[error("the log is not the current one any more")]
+    Gone,
 }
 
 /// Follows the log of one epoch.
@@ -108,7 +110,11 @@ async fn follow(node: &Arc<Node>) -> Result<(), Failure> {
 }
 
 /// Loads everything that is stored of the log. Returns the number and the ID of the last entry included.
-async fn load(node: &Arc<Node>, connection: &mut Connection, epoch: &Epoch) -> Result<(u64, String), Failure> {
+pub(super) async fn load(
+    node: &Arc<Node>,
+    connection: &mut Connection,
+    epoch: &Epoch,
+) -> Result<(u64, String), Failure> {
     node.metrics.loads.inc();
     // Read first: later additions are read as entries, and those in both are applied once.
     let mut state = cmd("HMGET");
@@ -124,6 +130,11 @@ async fn load(node: &Arc<Node>, connection: &mut Connection, epoch: &Epoch) -> R
     for tenant in tenants {
         let stored = load_tenant(node, connection, epoch, &tenant).await?;
         loaded.insert(Arc::from(tenant), stored);
+    }
+    // Redis may have lost the log meanwhile. An empty one in place of it would cost the values that this node has.
+    let current: Option<String> = cmd("HGET").arg(node.keys.meta()).arg("epoch").query_async(connection).await?;
+    if current.is_none_or(|current| current != epoch.to_string()) {
+        return Err(Failure::Gone);
     }
     let (seq, entry_id) = (seq.unwrap_or(0), entry_id.unwrap_or_default());
     let before = node.followed.borrow().as_ref().map(|followed| followed.epoch == *epoch);

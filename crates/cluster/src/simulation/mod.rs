@@ -14,6 +14,7 @@
 
 mod client;
 mod fault;
+mod lost_log;
 mod lost_tail;
 mod network;
 mod node;
