@@ -6,7 +6,7 @@ use super::exposition::{self, Page};
 use crate::{
     telemetry,
     web::{
-        access,
+        access, caller,
         problem::Problem,
         state::{Shared, WorkerState},
     },
@@ -39,7 +39,7 @@ pub async fn get(request: HttpRequest, WorkerState(state): WorkerState) -> Resul
         // The page covers all tenants, so an administrator of one tenant may not read it. It has to work at the limit of
         // tenants, where it is needed.
         let identity = access::identity(&state, &request).await?;
-        access::check_permission(&identity, Permission::Admin)?;
+        caller::check_permission(&identity, Permission::Admin)?;
         if identity.tenant != TenantName::default_name() {
             return Err(Problem::forbidden("this needs an admin of the tenant \"default\""));
         }

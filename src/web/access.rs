@@ -15,7 +15,7 @@ use super::{
     query::Params,
     state::State,
 };
-use tricast_auth::{Identity, Permission, TokenError};
+use tricast_auth::{Identity, TokenError};
 use tricast_core::channel::Selector;
 
 /// Checks that a server for this machine only was addressed by a local name: with DNS rebinding a foreign page resolves
@@ -160,17 +160,6 @@ fn known<T>(caller: Option<T>) -> Result<T, Problem> {
 /// 401 without a valid token.
 pub async fn identity(state: &State, request: &HttpRequest) -> Result<Identity, Problem> {
     known(read_identity(state, request, Accept::Tokens).await?)
-}
-
-/// Checks that `identity` has `permission`.
-///
-/// # Errors
-/// 403.
-pub fn check_permission(identity: &Identity, permission: Permission) -> Result<(), Problem> {
-    if identity.may(permission) {
-        return Ok(());
-    }
-    Err(Problem::forbidden(format!("this needs the permission {permission}")))
 }
 
 /// Identifies the caller of a stream; `None` without credentials if a token is required.

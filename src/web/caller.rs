@@ -9,10 +9,21 @@ use std::{
 
 use tokio::task::JoinHandle;
 
-use super::{access, problem::Problem};
+use super::problem::Problem;
 use crate::{shutdown::Shutdown, tenants::Tenant};
 use tricast_auth::{Identity, Permission};
 use tricast_core::{hub::Hub, log::Log, presence::RecentPollers};
+
+/// Checks that `identity` has `permission`.
+///
+/// # Errors
+/// 403.
+pub fn check_permission(identity: &Identity, permission: Permission) -> Result<(), Problem> {
+    if identity.may(permission) {
+        return Ok(());
+    }
+    Err(Problem::forbidden(format!("this needs the permission {permission}")))
+}
 
 /// Time after which a worker drops a tenant without requests and streams. Opening it again costs little.
 pub(super) const FORGET: Duration = Duration::from_secs(1);
@@ -39,7 +50,7 @@ impl Caller {
     /// # Errors
     /// 403.
     pub fn needs(&self, permission: Permission) -> Result<(), Problem> {
-        access::check_permission(&self.identity, permission)
+        check_permission(&self.identity, permission)
     }
 }
 
