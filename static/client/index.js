@@ -193,7 +193,7 @@ class Tricast extends EventTarget {
       this.#states.set(channel, { value: data, meta });
       for (const subscription of takers) subscription.deliver(data, meta);
     } else if (type === 'event') {
-      if (!this.#position.admits(channel, cursor)) return;
+      if (!this.#position.admits(channel, cursor, [message.event, data])) return;
       const meta = { channel, event: message.event, timestamp, cursor };
       for (const { handler, from } of this.#takers(channel)) {
         if (!from || !cursor || isBefore(from, cursor)) outside(() => handler(data, meta));

@@ -278,7 +278,8 @@ async fn a_change_without_effect_makes_no_event() {
         assert_eq!(patch(&app, &id, &[], changes).await.status(), 200);
     }
     let updated = events.next_of("order_updated").await.data()["data"].clone();
-    assert_eq!(updated, json!({"orderId": id, "changes": {"status": "SHIPPED"}, "updatedBy": "anonymous"}));
+    let expected = json!({"orderId": id, "version": 2, "changes": {"status": "SHIPPED"}, "updatedBy": "anonymous"});
+    assert_eq!(updated, expected);
     assert_eq!(patch(&app, &id, &[], json!({})).await.status(), 422);
 }
 

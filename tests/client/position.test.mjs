@@ -48,6 +48,16 @@ describe('position', () => {
     assert.equal(position.admits('a', null), true);
   });
 
+  test('a stored event that the server sends again in its next log is a duplicate', () => {
+    const position = new Position();
+    const admits = (cursor, n, channel = 'orders') => position.admits(channel, cursor, ['order_created', { n }]);
+    assert.deepEqual([admits('e:1', 1), admits('e:2', 2), admits('e:3', 2)], [true, true, true]);
+    assert.deepEqual([admits('f:7', 2), admits('f:8', 3), admits('g:1', 2), admits('g:2', 3)], [false, true, false, false]);
+    assert.deepEqual([admits('e:1', 1, 'deploys'), admits('f:1', 1, 'deploys')], [true, true], 'pushed events may be equal');
+    for (let n = 10; n < 1_000; n += 1) assert.equal(admits(`g:${n}`, n), true);
+    assert.equal(admits('h:1', 1), true, 'only the newest ones are kept');
+  });
+
   test('cursors are compared within their epoch', () => {
     assert.equal(isBefore('e:9', 'e:10'), true);
     assert.equal(isBefore('e:10.2', 'e:10'), false);

@@ -255,9 +255,10 @@ impl Changes {
         self.status.is_none() && self.priority.is_none()
     }
 
-    /// Returns the event for these changes, made to the order `id` by the user `by`.
-    pub fn event(&self, id: OrderId, by: &str) -> NewEvent {
-        NewEvent::new(CHANNEL, "order_updated", &json!({"orderId": id, "changes": self, "updatedBy": by}))
+    /// Returns the event for these changes, which the user `by` made; `order` is the order after them.
+    pub fn event(&self, order: &Order, by: &str) -> NewEvent {
+        let data = json!({"orderId": order.order_id, "version": order.version, "changes": self, "updatedBy": by});
+        NewEvent::new(CHANNEL, "order_updated", &data)
     }
 }
 

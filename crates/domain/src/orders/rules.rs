@@ -56,7 +56,7 @@ impl Change {
         }
         let tally = Tally::change(order.created_at, before, order.status, order.total);
         let tally = (order.status != before).then_some(tally);
-        Ok(Some(Effect { changes, tally, event: changes.event(self.id, &self.by) }))
+        Ok(Some(Effect { changes, tally, event: changes.event(order, &self.by) }))
     }
 }
 

@@ -14,7 +14,8 @@
 //!
 //! Sequence numbers are assigned under a lock that the transaction holds, so events become visible in the order of
 //! their numbers. A relay always begins with the first pending event. If two nodes publish the same events at once, the
-//! decider of the log drops each one that it has seen: no event is missed, doubled or out of order.
+//! decider of the log drops each one that it has seen: no event is missed, doubled or out of order. Only the log of a single
+//! process ends with it: if it is killed between the publication and the removal, the event is published again in its next log.
 //!
 //! While the log can't be written, events pile up in the store. [`Relay::check_room`] refuses changes by clients before
 //! they are stored once the limit is reached; alerts are stored nevertheless, at most one open one per rule.

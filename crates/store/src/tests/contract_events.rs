@@ -53,7 +53,8 @@ pub(crate) async fn a_change_is_stored_with_its_event(stores: Stores) {
     assert_eq!(numbers, [made.event, changed.event, urgent.event, Some(inserted), Some(deleted)]);
     assert!(numbers.is_sorted_by(|a, b| a < b));
     assert_eq!(all[0].2, json!(made.order));
-    assert_eq!(all[1].2, json!({"orderId": id, "changes": {"status": "SHIPPED"}, "updatedBy": "ada"}));
+    assert_eq!(all[1].2, json!({"orderId": id, "version": 2, "changes": {"status": "SHIPPED"}, "updatedBy": "ada"}));
+    assert_eq!(all[2].2["version"], 3);
     assert_eq!(all[2].2["changes"], json!({"priority": "low"}));
     assert_eq!(all[3].2, json!({"dashboardId": "a"}));
 }
