@@ -332,19 +332,14 @@ async fn a_redis_that_lost_applied_entries_gets_a_new_epoch() {
     let mut redis = Redis::start();
     let nodes = three(&redis);
     let cursor = nodes[0].push_value("metrics.x", json!({"n": 1})).await;
-    // As after a crash of the machine: the file ends earlier.
-    let files = redis.directory().join("appendonlydir");
-    let file = std::fs::read_dir(files).unwrap().map(|entry| entry.unwrap().path());
-    let file = file.into_iter().find(|path| path.to_string_lossy().ends_with(".incr.aof")).unwrap();
-    let written = std::fs::metadata(&file).unwrap().len();
+    let written = redis.written();
     for n in 2..20 {
         let cursor = nodes[1].push_value("metrics.x", json!({"n": n})).await;
         reads_up_to(&nodes[0], &cursor).await;
         reads_up_to(&nodes[2], &cursor).await;
     }
     redis.kill();
-    std::fs::File::options().write(true).open(&file).unwrap().set_len(written).unwrap();
-    redis.start_again();
+    redis.start_again_with(written);
     let old = cursor.split(':').next().unwrap().to_owned();
     for node in &nodes {
         until("another epoch", || async {

@@ -97,6 +97,23 @@ impl Redis {
         self.wait();
     }
 
+    fn append_only_file(&self) -> PathBuf {
+        let files = fs::read_dir(self.directory.path().join("appendonlydir")).unwrap();
+        let mut files = files.map(|entry| entry.unwrap().path());
+        files.find(|path| path.to_string_lossy().ends_with(".incr.aof")).unwrap()
+    }
+
+    /// Returns the number of bytes in its append-only file.
+    pub(crate) fn written(&self) -> u64 {
+        fs::metadata(self.append_only_file()).unwrap().len()
+    }
+
+    /// Starts it after it was killed, as after a crash of the machine: the append-only file ends after `written` bytes.
+    pub(crate) fn start_again_with(&mut self, written: u64) {
+        fs::File::options().write(true).open(self.append_only_file()).unwrap().set_len(written).unwrap();
+        self.start_again();
+    }
+
     /// Runs a command with `redis-cli` and returns the output.
     pub(crate) fn cli(&self, arguments: &[&str]) -> String {
         self.try_cli(arguments).unwrap_or_else(|| panic!("redis-cli {arguments:?} failed"))

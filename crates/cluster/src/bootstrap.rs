@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use redis::cmd;
 
 use super::{
@@ -15,13 +16,22 @@ use super::{
     term_error::TermError,
     wire::{Head, WirePublication, WireTimes, json},
 };
-use tricast_core::{log::StoredLog, position::Epoch};
+use tricast_core::{
+    log::{Holes, StoredLog},
+    position::Epoch,
+};
 
 /// Minimum distance of the offsets of a new log from those known to this node, because another node may have read further.
 const JUMP: u64 = 1_000_000;
 
-/// Returns the epoch of the existing log, or bootstraps one.
-pub(super) async fn current_or_new(node: &Arc<Node>, connection: &mut Connection) -> Result<Epoch, TermError> {
+/// Returns an offset at `now` that is above those that other nodes may have read or assigned after `known`, unless a log grows
+/// by a million a second.
+pub(super) fn above(known: u64, now: Timestamp) -> u64 {
+    (known + JUMP).max(u64::try_from(now.as_microsecond()).unwrap_or_default())
+}
+
+/// Returns the epoch of the existing log, or bootstraps one; and whether it is new.
+pub(super) async fn current_or_new(node: &Arc<Node>, connection: &mut Connection) -> Result<(Epoch, bool), TermError> {
     let mut meta = cmd("HMGET");
     meta.arg(node.keys.meta()).arg(&["epoch", "suspect", "earlier"]);
     let (epoch, suspect, earlier): (Option<String>, Option<String>, Option<String>) =
@@ -31,13 +41,11 @@ pub(super) async fn current_or_new(node: &Arc<Node>, connection: &mut Connection
         && Some(epoch.to_string()) != suspect
         && !node.is_earlier(epoch)
     {
-        return Ok(epoch.clone());
+        return Ok((epoch.clone(), false));
     }
     let stored = node.export();
     let known = stored.iter().map(|(_, stored)| stored.head).max().unwrap_or(0);
-    // Also for a node without any data: above the offsets known to other nodes, unless a log grows by a million a second.
-    let since_1970 = u64::try_from(node.clock.now().as_microsecond()).unwrap_or_default();
-    let base = (known + JUMP).max(since_1970);
+    let base = above(known, node.clock.now());
     let new = Epoch::random();
     let earlier = united(read_epochs(earlier.as_deref()), node.epochs().into_iter().chain(lost.clone()));
     step(node, connection, lost.as_ref(), &new, base, &earlier, false).await?;
@@ -66,7 +74,7 @@ pub(super) async fn current_or_new(node: &Arc<Node>, connection: &mut Connection
     }
     tracing::warn!(epoch = %new, "bootstrapped a new log");
     node.seen.send_modify(|seen| (seen.epoch, seen.suspect) = (Some(new.clone()), false));
-    Ok(new)
+    Ok((new, true))
 }
 
 /// Parses the epochs of the previous logs, oldest first, by which every node can distinguish a cursor of an earlier log
@@ -120,7 +128,8 @@ async fn write(
 ) -> Result<(), TermError> {
     let keys = &node.keys;
     let published = node.published(tenant);
-    let mut head = Head { head: base, snapshot: None, dropped: base, discarded_ends: 0, seq: 0, published };
+    let holes = Holes::default();
+    let mut head = Head { head: base, snapshot: None, dropped: base, discarded_ends: 0, holes, seq: 0, published };
     let (mut states, mut times) = (Vec::new(), Vec::new());
     // Earlier ends are part of the gap, like everything before this log.
     for state in stored.states.iter().filter(|state| state.change.gone.is_none()) {

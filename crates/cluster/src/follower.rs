@@ -157,7 +157,7 @@ async fn load_tenant(node: &Node, connection: &mut Connection, epoch: &Epoch, te
     type Hash = HashMap<String, Vec<u8>>;
     let (head, states, mut times): (String, Hash, Hash) = load.invoke_async(connection).await?;
     let head = if head.is_empty() { Head::default() } else { serde_json::from_str(&head)? };
-    let Head { head, snapshot, dropped, discarded_ends, seq, published } = head;
+    let Head { head, snapshot, dropped, discarded_ends, holes, seq, published } = head;
     node.record_published(tenant, &published);
     let mut stored = StoredLog {
         epoch: epoch.clone(),
@@ -168,6 +168,7 @@ async fn load_tenant(node: &Node, connection: &mut Connection, epoch: &Epoch, te
         events: Vec::new(),
         dropped,
         discarded_ends,
+        holes,
     };
     for (channel, state) in states {
         let times = times.remove(&channel).and_then(|times| serde_json::from_slice::<WireTimes>(&times).ok());

@@ -90,8 +90,8 @@ async fn lead(node: &Arc<Node>) -> Result<(), TermError> {
     let start = Instant::now();
     let begin = async {
         let mut connection = node.link.connect(WAIT).await?;
-        let epoch = bootstrap::current_or_new(node, &mut connection).await?;
-        let mut term = Term::begin(node, connection, epoch).await?;
+        let (epoch, is_new) = bootstrap::current_or_new(node, &mut connection).await?;
+        let mut term = Term::begin(node, connection, epoch, is_new).await?;
         bootstrap::clean_up(node, &mut term.connection).await?;
         Ok(term)
     };
@@ -129,6 +129,8 @@ struct Term<'a> {
     node: &'a Arc<Node>,
     connection: Connection,
     epoch: Epoch,
+    /// Whether this term bootstrapped the log.
+    is_new: bool,
     /// Number of the newest entry, and its ID.
     seq: u64,
     entry_id: String,

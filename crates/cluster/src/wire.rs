@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use tricast_core::{
     channel::{Channel, EventName, Gone},
     field_times::Part,
-    log::{Change, ChannelTimes, Chunk, StoredPublication},
+    log::{Change, ChannelTimes, Chunk, Holes, StoredPublication},
     published::Published,
     reading::{Origin, Reading, Refusal},
 };
@@ -185,6 +185,9 @@ pub(super) struct Head {
     /// Offset up to which ends of channels may be discarded.
     #[serde(default, rename = "forgotten")]
     pub(super) discarded_ends: u64,
+    /// Offsets that the log skipped.
+    #[serde(default, skip_serializing_if = "Holes::is_empty")]
+    pub(super) holes: Holes,
     /// The newest entry whose writes are in the stored times.
     #[serde(default)]
     pub(super) seq: u64,

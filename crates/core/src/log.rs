@@ -22,6 +22,7 @@ use super::{
 mod change;
 mod channels;
 mod config;
+mod holes;
 mod inner;
 mod notices;
 mod query;
@@ -31,6 +32,7 @@ mod writer;
 pub use change::{Change, Chunk, Origins, assign_offsets};
 pub use channels::ChannelInfo;
 pub use config::LogConfig;
+pub use holes::Holes;
 use inner::{Entry, Inner};
 use notices::Notices;
 pub use query::{Changes, Events};
@@ -150,6 +152,11 @@ impl Log {
     pub fn follows(&self, epoch: &Epoch) -> bool {
         let inner = self.inner.read();
         *epoch != **self.epoch.load() && inner.earlier.as_ref().is_none_or(|earlier| earlier.contains(epoch))
+    }
+
+    /// Returns the end of the hole that `offset` is in: the publication with this offset was lost.
+    pub(crate) fn hole_at(&self, offset: u64) -> Option<u64> {
+        self.inner.read().holes.end_of(offset)
     }
 
     /// Returns a watch of the newest offset.

@@ -24,7 +24,7 @@ pub enum ResetReason {
     /// Some of the events since are no longer kept, or it is not known any more which channels have ended. Those that are
     /// will follow.
     TooOld,
-    /// Not a cursor of this log or of an earlier one, or beyond the end of this log.
+    /// Not a cursor of this log or of an earlier one, beyond the end of this log, or of a publication that this log lost.
     UnknownCursor,
 }
 
@@ -43,8 +43,9 @@ impl ResetReason {
 /// read.
 ///
 /// After an earlier epoch that is the start of the log (its holder has none of its events), for a cursor that is too old
-/// it is the cursor itself (the rest of the ring is sent after the gap), for an unknown one it is now. If several
-/// processes read one log, check [`Log::covers`] first: a cursor of a later log or offset looks unknown here.
+/// it is the cursor itself (the rest of the ring is sent after the gap), for that of a lost publication it is the place of
+/// the loss, for an unknown one it is now. If several processes read one log, check [`Log::covers`] first: a cursor of a
+/// later log or offset looks unknown here.
 pub fn resume(log: &Log, cursor: &str, selectors: &[Selector]) -> (Resume, Position) {
     match cursor.parse::<Position>() {
         Ok(position) => judge(log, &position, selectors),
@@ -60,6 +61,9 @@ pub fn judge(log: &Log, position: &Position, selectors: &[Selector]) -> (Resume,
     let now = log.position();
     if position.epoch != now.epoch || position.offset > now.offset {
         return (Resume::Reset(ResetReason::UnknownCursor), now);
+    }
+    if let Some(end) = log.hole_at(position.offset) {
+        return (Resume::Reset(ResetReason::UnknownCursor), Position::new(now.epoch, end));
     }
     let position = position.clone();
     let wanted =
@@ -80,7 +84,7 @@ mod tests {
     use super::*;
     use crate::{
         channel::EventName,
-        log::{Change, LogConfig},
+        log::{Change, LogConfig, assign_offsets},
         position::Epoch,
         settings::Size,
     };
@@ -122,5 +126,15 @@ mod tests {
         }
         assert_eq!(judged("before", 9, &["deploys"]), (Some(ResetReason::EpochChanged), 2), "all events of the log");
         assert_eq!(judged("other", 3, &["deploys"]), (Some(ResetReason::UnknownCursor), 4));
+        let change = Change::event(Channel::parse("deploys").unwrap(), EventName::parse("x").unwrap(), "{}".into());
+        writer.apply(assign_offsets(1_000, vec![change]), Timestamp::UNIX_EPOCH);
+        for (offset, expected) in [
+            (4, (None, 4)),
+            (5, (Some(ResetReason::UnknownCursor), 1_000)),
+            (999, (Some(ResetReason::UnknownCursor), 1_000)),
+            (1_000, (None, 1_000)),
+        ] {
+            assert_eq!(judged(&own, offset, &["deploys"]), expected, "the offsets after 4 were lost: {offset}");
+        }
     }
 }

@@ -9,11 +9,13 @@ use std::{
     time::Duration,
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::{first_leads, node, numbers, program, push_until, reads_up_to, three, total};
 use crate::{
-    helpers::{ApiClient, until},
+    helpers::{ApiClient, spawn_app, until},
+    program::Program,
     redis::Redis,
 };
 
@@ -126,6 +128,49 @@ async fn a_leader_paused_for_longer_than_its_lease_duplicates_nothing() {
     for node in &all {
         reads_up_to(node, &cursor).await;
         assert_eq!(numbers(node, "checked").await, accepted);
+    }
+}
+
+fn start_two(redis: &Redis, directories: &[TempDir; 2]) -> Vec<Program> {
+    ["a", "b"].iter().zip(directories).map(|(name, directory)| program(redis, directory.path(), name)).collect()
+}
+
+#[tokio::test]
+async fn entries_lost_while_all_nodes_restart_are_a_gap_for_those_who_had_read_them_only() {
+    let mut redis = Redis::start();
+    let directories = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let client = spawn_app();
+    let mut nodes = start_two(&redis, &directories);
+    let first = client.at(nodes[0].address());
+    let kept = first.push_event("checked", 1).await;
+    let written = redis.written();
+    first.push_event("checked", 2).await;
+    let lost = first.push_event("checked", 3).await;
+    nodes.iter_mut().for_each(Program::kill);
+    redis.kill();
+    redis.start_again_with(written);
+
+    let nodes = start_two(&redis, &directories);
+    let first = client.at(nodes[0].address());
+    // More than were lost.
+    let mut newest = String::new();
+    for n in 11..=15 {
+        newest = first.push_event("checked", n).await;
+    }
+    assert_eq!(newest.split(':').next(), kept.split(':').next(), "the log continues");
+    for node in nodes.iter().map(|node| client.at(node.address())) {
+        reads_up_to(&node, &newest).await;
+        for (cursor, gap) in [(&lost, json!(true)), (&kept, Value::Null)] {
+            let page = node.get_json(&format!("/api/metrics?channels=checked&since={cursor}")).await;
+            assert_eq!(page["gap"], gap, "{page}");
+            let events: Vec<_> = page["events"].as_array().unwrap().iter().map(|event| &event["data"]["n"]).collect();
+            assert_eq!(events, [11, 12, 13, 14, 15]);
+        }
+        let mut socket = node.websocket().await;
+        let subscribe = json!({"type": "subscribe", "channels": ["checked"], "since": lost});
+        let subscribed = socket.ask(subscribe, "subscribed").await;
+        assert_eq!((&subscribed["resume"], &subscribed["reason"]), (&json!("reset"), &json!("unknown_cursor")));
+        assert_eq!(socket.next_of("event").await["data"]["n"], 11);
     }
 }
 

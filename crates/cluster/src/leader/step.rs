@@ -16,12 +16,7 @@ use crate::{
     term_error::TermError,
     wire::{Entry, GroupReply, Unreadable, WireChunk, Written, json},
 };
-use tricast_core::{
-    decider::Decided,
-    ids::random_u64,
-    log::{Origins, assign_offsets},
-    reading::Refusal,
-};
+use tricast_core::{decider::Decided, ids::random_u64, log::Origins, reading::Refusal};
 
 /// Largest step back of the clock that is ignored: a time that is earlier by less is moved up to that of the previous
 /// entry. A clock that was set back by more is followed.
@@ -97,7 +92,7 @@ impl Term<'_> {
             }
             let Some(state) = self.tenants.get_mut(&tenant) else { continue };
             let Decided { changes, same, restored, parts, .. } = state.decide(waiting, replies);
-            let chunks = assign_offsets(state.head.head, changes);
+            let chunks = state.assign_offsets(changes, at);
             let times = state.times.record(&same, &chunks, Origins { restored: &restored, parts: &parts }, at);
             state.head.advance(&chunks, at);
             let wire = chunks.iter().map(WireChunk::of).collect::<Option<Vec<_>>>();

@@ -58,6 +58,7 @@ impl<'a> Term<'a> {
         node: &'a Arc<Node>,
         mut connection: Connection,
         epoch: Epoch,
+        is_new: bool,
     ) -> Result<Self, TermError> {
         let mut state = cmd("HMGET");
         state.arg(node.keys.of(&epoch, "state")).arg(&[
@@ -84,6 +85,7 @@ impl<'a> Term<'a> {
             node,
             connection,
             epoch,
+            is_new,
             seq,
             entry_id,
             at: Timestamp::from_microsecond(node.last_at.load(Ordering::Acquire)).unwrap_or_default(),
@@ -120,12 +122,13 @@ impl<'a> Term<'a> {
         let published = self.node.published(tenant);
         decider.follow(&published);
         let stored = log.export();
-        let StoredLog { head, snapshot, dropped, discarded_ends, states, .. } = stored;
+        let StoredLog { head, snapshot, dropped, discarded_ends, holes, states, .. } = stored;
         let ends = Ends::of(&states);
-        let head = Head { head, snapshot, dropped, discarded_ends, seq: self.seq, published };
+        let head = Head { head, snapshot, dropped, discarded_ends, holes, seq: self.seq, published };
         let times = Times::of(states);
+        let (follows_term, ended) = (!self.is_new, Vec::new());
         self.tenants
-            .insert(tenant.into(), TenantState { decider, log, head, ends, times, ended: Vec::new(), cached: 0 });
+            .insert(tenant.into(), TenantState { decider, log, head, follows_term, ends, times, ended, cached: 0 });
         Ok(())
     }
 

@@ -9,11 +9,14 @@ use super::{
     inbox::{self, ParsedBatch},
     times::Times,
 };
-use crate::wire::{GroupReply, Head};
+use crate::{
+    bootstrap,
+    wire::{GroupReply, Head},
+};
 use tricast_core::{
     channel::Channel,
     decider::{Decided, Decider},
-    log::{Chunk, Log},
+    log::{Change, Chunk, Log, assign_offsets},
     published::Published,
 };
 
@@ -22,6 +25,8 @@ pub(super) struct TenantState {
     pub(super) decider: Decider,
     pub(super) log: Arc<Log>,
     pub(super) head: Head,
+    /// Whether the log is as an earlier term left it.
+    pub(super) follows_term: bool,
     /// Ends of channels that are stored.
     pub(super) ends: Ends,
     /// Times at which values were written.
@@ -52,6 +57,17 @@ pub(super) struct WaitingBatch {
 }
 
 impl TenantState {
+    /// Assigns offsets to `changes`, made at `at`. The first ones of a term are above all that earlier terms assigned, also to
+    /// entries that Redis has lost: a cursor of such an entry lies in the hole.
+    pub(super) fn assign_offsets(&mut self, changes: Vec<Change>, at: Timestamp) -> Vec<Chunk> {
+        if !changes.is_empty() && std::mem::take(&mut self.follows_term) {
+            let end = bootstrap::above(self.head.head, at);
+            self.head.holes.add(self.head.head, end);
+            self.head.head = end;
+        }
+        assign_offsets(self.head.head, changes)
+    }
+
     /// Decides the batches and records refusals in `replies`.
     pub(super) fn decide(&mut self, waiting: Vec<WaitingBatch>, replies: &mut [GroupReply]) -> Decided {
         let (mut places, mut batches) = (Vec::new(), Vec::new());

@@ -11,7 +11,7 @@ use tricast_core::{
     built_in,
     channel::Channel,
     field_times::Part,
-    log::{Chunk, Log, LogConfig, LogWriter, Origins, StoredLog},
+    log::{Chunk, Holes, Log, LogConfig, LogWriter, Origins, StoredLog},
     position::Epoch,
     published::Published,
 };
@@ -211,5 +211,6 @@ fn empty(epoch: &Epoch, base: u64) -> StoredLog {
         events: Vec::new(),
         dropped: base,
         discarded_ends: 0,
+        holes: Holes::default(),
     }
 }

@@ -25,6 +25,8 @@ pub(super) enum Fault {
     Refuses { why: Refusal },
     /// Redis restarts without its newest data.
     LosesTail { age: Duration },
+    /// All processes are killed, and start again after Redis restarted without its newest data.
+    RestartsAll { age: Duration },
     /// Redis loses all its data, as after `FLUSHALL`.
     Flush,
 }
@@ -32,12 +34,12 @@ pub(super) enum Fault {
 impl Fault {
     /// Returns whether Redis loses acknowledged data.
     pub(super) fn loses_data(self) -> bool {
-        matches!(self, Self::LosesTail { .. } | Self::Flush)
+        matches!(self, Self::LosesTail { .. } | Self::RestartsAll { .. } | Self::Flush)
     }
 
     /// Returns whether a process loses its memory.
     pub(super) fn kills(self) -> bool {
-        matches!(self, Self::Kill { .. } | Self::KillLeader)
+        matches!(self, Self::Kill { .. } | Self::KillLeader | Self::RestartsAll { .. })
     }
 
     /// Returns whether only the path of one node is affected.
@@ -53,7 +55,7 @@ impl Fault {
             2 => Path::Refused,
             _ => Path::SmallOnly,
         };
-        match random.u8(..if loses_data { 16 } else { 12 }) {
+        match random.u8(..if loses_data { 18 } else { 12 }) {
             0 | 1 => Self::Kill { node },
             2 => Self::Stop { node },
             3 | 4 => Self::KillLeader,
@@ -64,6 +66,7 @@ impl Fault {
             11 => Self::Refuses { why: if random.bool() { Refusal::Full } else { Refusal::ReadOnly } },
             12 | 13 => Self::LosesTail { age: Duration::from_millis(random.u64(1..2_000)) },
             14 => Self::LosesTail { age: Duration::from_secs(random.u64(2..40)) },
+            15 | 16 => Self::RestartsAll { age: Duration::from_millis(random.u64(1..4_000)) },
             _ => Self::Flush,
         }
     }

@@ -21,6 +21,7 @@ mod node;
 mod outbox;
 mod reader;
 mod redis;
+mod restart;
 mod rules;
 mod run;
 mod sessions;

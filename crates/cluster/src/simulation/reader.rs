@@ -108,7 +108,7 @@ async fn serve(node: SimulatedNode, cursor: Option<Position>, wire: Rc<Wire>) {
     let mut sink = Messages { wire: &wire };
     match &resumed {
         Some((Resume::Reset(reason), position)) => {
-            let at_end = *reason == ResetReason::UnknownCursor;
+            let at_end = *reason == ResetReason::UnknownCursor && *position == node.log.position();
             let received = (*reason != ResetReason::TooOld).then_some(Received::Gap { at_end });
             sink.send(received, Position { state: 0, ..position.clone() });
         }

@@ -45,6 +45,11 @@ pub(super) struct Record {
     pub(super) clients: Vec<Vec<Received>>,
     /// Whether Redis lost acknowledged data.
     pub(super) lost_data: bool,
+    /// Whether processes were killed too. Those that had read what was lost may be among them. The next leader decides again what
+    /// is still in the inbox and in the outbox, so a client may get an event again after a gap, and it may get an older state.
+    pub(super) lost_memory: bool,
+    /// Whether data were lost while no process was alive: a client that had not received them gets no gap.
+    pub(super) lost_unnoticed: bool,
 }
 
 impl Record {
@@ -91,18 +96,25 @@ impl Record {
             return Some(format!("{gaps} gaps, and nothing was lost"));
         }
         let mut epochs: Vec<&Epoch> = Vec::new();
-        let (mut newest_event, mut newest_state) = (0, 0);
+        let (mut newest_event, mut newest_state, mut newest_gap) = (0, 0, 0);
         let mut places = HashMap::new();
         for (place, received) in received.iter().enumerate() {
             let (epoch, newest, offset) = match received {
                 Received::Event { id, epoch, offset } => {
-                    if places.insert(*id, place).is_some() {
+                    let before = *places.entry(*id).or_insert(place);
+                    if before < place && !(self.lost_memory && before < newest_gap) {
                         return Some(format!("event {id} came twice"));
                     }
                     (epoch, &mut newest_event, *offset)
                 }
                 Received::State { epoch, offset, .. } => (epoch, &mut newest_state, *offset),
-                Received::Gap { .. } => continue,
+                Received::Gap { .. } => {
+                    newest_gap = place;
+                    if self.lost_memory {
+                        newest_state = 0;
+                    }
+                    continue;
+                }
             };
             if offset <= *newest && epochs.last() == Some(&epoch) {
                 let again =
@@ -113,19 +125,20 @@ impl Record {
             }
             *newest = offset;
             if epochs.last() != Some(&epoch) {
-                if epochs.contains(&epoch) {
+                if epochs.contains(&epoch) && !self.lost_unnoticed {
                     return Some(format!("{received:?} is of an earlier log"));
                 }
                 epochs.push(epoch);
             }
         }
+        let is_lost = |id: &u64| self.lost_unnoticed && !log.contains_key(id);
         let mut last_of = HashMap::new();
         for (number, (id, pusher, verdict)) in self.pushes.iter().enumerate() {
             let place = places.get(id);
             match verdict {
                 Verdict::Refused if place.is_some() => return Some(format!("event {id} was refused and came")),
                 Verdict::Accepted => {
-                    if place.is_none() {
+                    if place.is_none() && !is_lost(id) {
                         // Between the events of the same client before and after it.
                         let accepted =
                             |(_, of, verdict): &&(u64, usize, Verdict)| of == pusher && *verdict == Verdict::Accepted;
@@ -147,7 +160,7 @@ impl Record {
                 _ => {}
             }
         }
-        let mut missed = self.orders.iter().filter(|id| !places.contains_key(id));
+        let mut missed = self.orders.iter().filter(|id| !places.contains_key(id) && !is_lost(id));
         missed.find_map(|id| missing(*id, received, received, log))
     }
 }

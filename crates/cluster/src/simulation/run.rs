@@ -110,18 +110,20 @@ async fn simulate(seed: u64) -> Outcome {
     sleep(SETTLING / 2).await;
     let is_unsettled = leads.iter().any(|leads| leads.has_changed().unwrap_or(true));
 
+    let loses_data = faults.iter().any(|planned| planned.fault.loses_data());
+    let kills = faults.iter().any(|planned| planned.fault.kills());
     let record = Record {
         pushes: known.pushes.take(),
         orders: known.orders.take(),
         logs: nodes.borrow().iter().map(events).collect(),
         values: nodes.borrow().iter().map(values).collect(),
         // A node that starts again knows what Redis has.
-        keeps_values: written_once.take()
-            && !(faults.iter().any(|planned| planned.fault.loses_data())
-                && faults.iter().any(|planned| planned.fault.kills())),
+        keeps_values: written_once.take() && !(loses_data && kills),
         times: nodes.borrow().iter().map(times).collect(),
         clients: clients.iter().map(|client| client.borrow().received.clone()).collect(),
-        lost_data: faults.iter().any(|planned| planned.fault.loses_data()),
+        lost_data: loses_data,
+        lost_memory: loses_data && kills,
+        lost_unnoticed: faults.iter().any(|planned| matches!(planned.fault, Fault::RestartsAll { .. })),
     };
     let mut digest = DefaultHasher::new();
     format!("{:?} {:?} {:?}", record.pushes, record.orders, record.logs).hash(&mut digest);
@@ -306,6 +308,16 @@ async fn strike(
             world.lose_since(age);
             sleep(lasts / 4).await;
             world.set_up(true);
+        }
+        Fault::RestartsAll { age } => {
+            nodes.borrow().iter().for_each(SimulatedNode::kill);
+            world.set_up(false);
+            world.lose_since(age);
+            sleep(lasts / 4).await;
+            world.set_up(true);
+            for (index, node) in nodes.borrow_mut().iter_mut().enumerate().filter(|(_, node)| node.is_killed()) {
+                *node = SimulatedNode::start(&world, &outbox, index, skews[index]);
+            }
         }
         Fault::Flush => world.flush(),
     }

@@ -7,7 +7,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::LogConfig;
+use super::{Holes, LogConfig};
 use crate::{
     channel::{Channel, ChannelKind},
     field_times::{FieldTimes, Part, Write, WriteTimes},
@@ -44,6 +44,8 @@ pub(super) struct Inner {
     pub(super) ring_bytes: usize,
     /// Offset of the newest event that was dropped from the ring; 0 for none.
     pub(super) dropped: u64,
+    /// Offsets that the log skipped.
+    pub(super) holes: Holes,
     /// Time of the newest version of each view of the snapshot.
     pub(super) snapshot_times: [Timestamp; View::COUNT],
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Change, Entry, Inner, Log, LogWriter};
+use super::{Change, Entry, Holes, Inner, Log, LogWriter};
 use crate::{
     built_in,
     channel::Channel,
@@ -73,6 +73,8 @@ pub struct StoredLog {
     pub dropped: u64,
     /// Offset up to which ends of channels may be discarded.
     pub discarded_ends: u64,
+    /// Offsets that the log skipped.
+    pub holes: Holes,
 }
 
 impl StoredPublication {
@@ -100,11 +102,12 @@ impl LogWriter {
     /// continue from their positions; dropped events are a gap, and so is everything before a log of another epoch.
     pub fn replace(&mut self, stored: StoredLog) {
         let log = &self.log;
-        let StoredLog { epoch, head, snapshot, states, event_channels, events, dropped, discarded_ends } = stored;
+        let StoredLog { epoch, head, snapshot, states, event_channels, events, dropped, discarded_ends, holes } =
+            stored;
         let mut inner = log.inner.write();
         // Unchanged publications keep their encodings.
         let earlier = inner.earlier.clone();
-        let before = std::mem::replace(&mut *inner, Inner { earlier, ..Inner::default() });
+        let before = std::mem::replace(&mut *inner, Inner { earlier, holes, ..Inner::default() });
         for (channel, last, last_time) in event_channels {
             inner.names.insert(channel.clone());
             inner.channels.insert(channel, Entry::Events { last, last_time, dropped: dropped.min(last) });
@@ -182,6 +185,7 @@ impl Log {
             events: inner.ring.iter().map(|event| stored(event)).collect(),
             dropped: inner.dropped,
             discarded_ends: inner.discarded_ends,
+            holes: inner.holes.clone(),
         }
     }
 }

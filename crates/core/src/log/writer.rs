@@ -65,7 +65,8 @@ impl LogWriter {
         self.log.position()
     }
 
-    /// Writes changes with offsets, made at `now`, and wakes the readers once. The offsets have to be above the head.
+    /// Writes changes with offsets, made at `now`, and wakes the readers once. The offsets have to be above the head; those
+    /// that are skipped become a hole.
     pub fn apply(&mut self, chunks: Vec<Chunk>, now: Timestamp) {
         self.apply_from(chunks, now, Origins::default());
     }
@@ -79,6 +80,10 @@ impl LogWriter {
             let Some(head) = chunk.head() else { continue };
             let views = views_of(&chunk);
             let mut inner = self.log.inner.write();
+            let (last, first) = (self.log.head(), chunk.changes.first().map_or(head, |(first, _)| *first));
+            if first > last + 1 {
+                inner.holes.add(last, first - 1);
+            }
             for (offset, change) in chunk.changes {
                 let at =
                     times.get(&change.channel).copied().filter(|_| change.event.is_none() && change.gone.is_none());
