@@ -15,6 +15,7 @@ use super::{
     key::Key,
     key_set::{Keyring, Source},
 };
+use tricast_core::settings::is_loopback;
 
 /// Largest response body, in bytes.
 const MAX_BODY: usize = 1 << 20;
@@ -77,16 +78,10 @@ pub fn check_url(text: &str) -> Result<Url, String> {
     }
     match url.scheme() {
         "https" => Ok(url),
-        "http" if is_loopback(&url) => Ok(url),
+        "http" if is_loopback(url.host_str().unwrap_or_default()) => Ok(url),
         "http" => Err("has to be https: over http an attacker could replace the keys and sign tokens".into()),
         _ => Err("has to be an https URL".into()),
     }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 impl Fetcher {

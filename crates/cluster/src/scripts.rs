@@ -19,21 +19,21 @@ pub(super) static BOOTSTRAP: LazyLock<Script> = LazyLock::new(|| Script::new(inc
 /// Reads a tenant's log without its events.
 pub(super) static LOAD: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/load.lua")));
 
-/// Stores a node report.
+/// Stores the report of one node, and the users who have come and left since its last one.
 pub(super) static REPORT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/report.lua")));
 
-/// Reads the node reports.
+/// Returns the recent reports of all nodes and the number of users online; drops nodes that have become silent.
 pub(super) static GATHER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/gather.lua")));
 
 /// Stores a copy of a session.
 pub(super) static STORE_SESSION: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/store_session.lua")));
 
-/// Claims a session.
+/// Begins the next generation of a session for its owner, and returns the newest copy.
 pub(super) static CLAIM_SESSION: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/claim_session.lua")));
 
-/// Ends a session.
+/// Ends a session, unless another node has claimed it; copies that are still on their way are refused.
 pub(super) static END_SESSION: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/end_session.lua")));
 

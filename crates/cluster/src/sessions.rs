@@ -37,7 +37,7 @@ pub struct SessionCopy<'a> {
     pub owner: &'a str,
     /// Number of the copy.
     pub edition: Edition,
-    /// The session itself.
+    /// The session in the format of its transport, which the bus does not read.
     pub content: &'a [u8],
 }
 

@@ -10,10 +10,12 @@ use std::{
     ops::{RangeFrom, RangeInclusive},
 };
 
+mod host;
 mod limits;
 mod secret;
 mod size;
 
+pub use host::is_loopback;
 pub use limits::{Heartbeat, Limits};
 pub use secret::{RedactedUrl, Secret};
 pub use size::Size;

@@ -2,7 +2,7 @@
 //!
 //! One connection for each mail: alerts are rare, and a restart of the mail server goes unnoticed.
 
-use std::{fmt::Write, net::IpAddr, time::Duration};
+use std::{fmt::Write, time::Duration};
 
 use futures_util::future::BoxFuture;
 use lettre::{
@@ -23,7 +23,7 @@ use super::{Failure, Notifier, TargetError, causes};
 use crate::alerts::Delivery;
 use tricast_core::{
     section,
-    settings::{FaultList, Secret},
+    settings::{FaultList, Secret, is_loopback},
     span::Span,
 };
 
@@ -93,8 +93,7 @@ impl SmtpConfig {
         if self.username.is_some() == self.password.is_empty() {
             faults.add("smtp.username", "and smtp.password have to be set together");
         }
-        let is_local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        if self.username.is_some() && self.tls == MailTls::None && !is_local {
+        if self.username.is_some() && self.tls == MailTls::None && !is_loopback(host) {
             faults.add("smtp.tls", "is \"none\": the password would be readable on the network");
         }
     }

@@ -20,7 +20,7 @@ use crate::alerts::Delivery;
 use tricast_core::{
     clock::Clock,
     section,
-    settings::{FaultList, Secret},
+    settings::{FaultList, Secret, is_loopback},
     span::Span,
 };
 
@@ -106,7 +106,7 @@ impl Webhook {
             // Without the machine's certificates, which a small container may lack.
             _ => client.tls_certs_only([]),
         };
-        let client = if is_loopback(&url) { client.no_proxy() } else { client };
+        let client = if is_loopback(url.host_str().unwrap_or_default()) { client.no_proxy() } else { client };
         let client = client.build().map_err(|error| TargetError(causes(&error)))?;
         Ok(Some(Self { client, url, key: hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), clock }))
     }
@@ -149,12 +149,6 @@ fn check_status(status: StatusCode) -> Result<(), Failure> {
         408 | 425 | 429 | 500..=599 => Err(Failure::passing(reason)),
         _ => Err(Failure::lasting(reason)),
     }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
