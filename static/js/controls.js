@@ -27,10 +27,7 @@ export function startControls({ range, editor, sync, announcer, create }) {
     setText(pause, range.paused ? 'Resume' : 'Pause');
   };
   for (const input of lengths) {
-    input.addEventListener('change', () => {
-      if (range.paused) range.pause(null);
-      range.choose(input.value);
-    });
+    input.addEventListener('change', () => range.choose(input.value));
   }
   pause.addEventListener('click', () => {
     range.pause(range.paused ? null : now());

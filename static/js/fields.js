@@ -1,18 +1,28 @@
 // @ts-check
 /**
  * Fields of channels: their values, names and formats. Built-in fields have fixed formats; the format of others follows from
- * the name, and a tile may set a unit.
+ * the name (units.js), and a tile may set a unit.
  */
 
 import { BUILT_IN } from './built-in-fields.js';
-import { amount, bytes, bytesPerSecond, count, duration, humanName, milliseconds, percent, plain, ratio, seconds } from './format.js';
+import { amount, count, duration, humanName } from './format.js';
+import { BY_UNIT, kindByName, kindOfUnit } from './units.js';
 
 /** @typedef {import('./format.js').Kind} Kind */
-
-/** Formats by unit. */
-const KINDS = { count, number: plain(''), money: amount, percent, ratio, bytesPerSecond, perSecond: plain('/s'), milliseconds, duration };
-
 /** @typedef {keyof typeof KINDS} Unit */
+
+/** Formats of built-in fields by unit. */
+const KINDS = {
+  count,
+  number: BY_UNIT.number,
+  money: amount,
+  percent: BY_UNIT['%'],
+  ratio: BY_UNIT.ratio,
+  bytesPerSecond: BY_UNIT['B/s'],
+  perSecond: BY_UNIT['/s'],
+  milliseconds: BY_UNIT.ms,
+  duration,
+};
 
 const DEEPEST = 3;
 
@@ -23,17 +33,9 @@ const DEEPEST = 3;
  * @returns {Kind}
  */
 export function kindOf(field, unit) {
-  if (typeof unit === 'string' && unit !== '') return unit === '%' ? percent : plain(unit);
+  if (typeof unit === 'string' && unit.trim() !== '') return kindOfUnit(unit.trim());
   const last = field.slice(field.lastIndexOf('.') + 1);
-  if (Object.hasOwn(BUILT_IN, last)) return KINDS[BUILT_IN[last].unit];
-  if (last === 'rate') return KINDS.perSecond; // of a counter that samples make
-  if (/(^|_)(ms|latency|duration|response_time)(_|$)/i.test(field)) return milliseconds;
-  if (/(^|_)bytes$/i.test(last)) return bytes;
-  if (/(^|_)seconds$/i.test(last)) return seconds;
-  if (/(^|_)(percent|pct)$/i.test(last)) return percent;
-  if (/(^|_)ratio$/i.test(last)) return ratio;
-  if (/(^|_)celsius$|^temp_c$/i.test(last)) return plain('°C');
-  return plain('');
+  return Object.hasOwn(BUILT_IN, last) ? KINDS[BUILT_IN[last].unit] : kindByName(field);
 }
 
 /**

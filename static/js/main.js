@@ -11,9 +11,11 @@
  *                      editor with drag and dialog; boards (menu) with prompt
  *     tiles/           one module per kind of tile, all with the interface of contract.js:
  *                      number  chart  fields  orders  events  alerts  text;  live-list, problem (error message)
- *     charts/          track (history, then live values) over ring (ring buffer); history; plot (uPlot) and sparkline;
- *                      range (time range, pause), palette (colours)
- *     fields           names and formats of fields; format (values to text); describe (events to text)
+ *     charts/          track (history, then live values) over ring (ring buffer); history; shadow (an earlier time); rows;
+ *                      plot (uPlot) with axes, layers, legend, tooltip, drag-zoom, table; sparkline;
+ *                      range (time range) with range-address and length; colors (of series), palette (of the scheme)
+ *     fields           names and formats of fields over units, format (values to text) and locale;  describe (events to text)
+ *     limits           thresholds of tiles and alert rules;  time-menu  time range, comparison, link
  *     badge            connection state; transport-switch
  *     alert-announcer  announces alerts;  announcer  the live regions;  toast  messages at the foot of the page;  menus
  *     dom              building elements without markup strings; frame-scheduler (one redraw per animation frame)
@@ -30,11 +32,13 @@ import { Editor } from './board/editor.js';
 import { Grid } from './board/grid.js';
 import { readPalette } from './charts/palette.js';
 import { Range } from './charts/range.js';
+import { followAddress } from './charts/range-address.js';
 import { startControls } from './controls.js';
 import { byId } from './dom.js';
 import { span } from './format.js';
 import { FrameScheduler } from './frame-scheduler.js';
 import { Freshness } from './freshness.js';
+import { Limits } from './limits.js';
 import { startMenus } from './menus.js';
 import { Page } from './page.js';
 import { startPrinting } from './print.js';
@@ -44,6 +48,7 @@ import { Subscriptions } from './subscriptions.js';
 import { checkClock, now, onClockSet } from './time.js';
 import { toast } from './toast.js';
 import { choiceOf, startTransportSwitch } from './transport-switch.js';
+import { startTimeMenu } from './time-menu.js';
 import { startWall } from './wall.js';
 
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
@@ -61,6 +66,7 @@ const announcer = new Announcer();
 const subscriptions = new Subscriptions(choiceOf(location.search), session.required ? (refused) => session.provideToken(refused) : undefined);
 rest.onResponse = () => subscriptions.serverResponded();
 const range = new Range();
+followAddress(range);
 const main = byId('main');
 /** @type {Map<string, string>} */
 const kinds = new Map();
@@ -107,6 +113,7 @@ const context = {
   subscriptions,
   rest,
   range,
+  limits: new Limits(rest, () => redrawAll()),
   announcer,
   currency: () => currency,
   followCurrency: () => (denied('metrics.revenue') === '' ? subscriptions.subscribe('metrics.revenue', { onUpdate: () => {} }) : () => {}),
@@ -130,6 +137,7 @@ const boards = new Boards(/** @type {HTMLDetailsElement} */ (byId('boards')), re
 });
 boards.allow(session.may('write:dashboards'));
 startControls({ range, editor, sync: () => page.sync, announcer, create: () => boards.create() });
+startTimeMenu(/** @type {HTMLDetailsElement} */ (byId('time')), range, { announcer, board: () => page.board?.id ?? null });
 startWall(byId('board'));
 
 if (session.may('read:alerts')) announceAlerts(subscriptions, announcer, () => page.board);
@@ -151,20 +159,20 @@ subscriptions.onStatus((status) => {
   badge.announce(status);
   scheduler.request();
 });
-let length = range.length;
-range.onChange(() => {
-  for (const card of grid.cards) card.rangeChanged(range.length !== length);
-  length = range.length;
+/** Draws every chart and sparkline again. @param {boolean} [clock] whether the page's clock was set */
+function redrawAll(clock = false) {
+  for (const card of grid.cards) card.rangeChanged(clock);
   linesDrawnAt = 0;
   scheduler.requestNow();
-});
+}
+range.onChange(() => redrawAll());
+if (session.may('read:alerts')) void context.limits.refresh();
 onClockSet(async (moved) => {
   freshness.clockSet(moved);
   // Times before and after can't be compared: any response measures the difference to the server's clock again.
   await rest.request('api/me').catch(() => null);
   if (range.paused) range.pause(null); // the pause refers to the old clock
-  for (const card of grid.cards) card.rangeChanged(true);
-  scheduler.requestNow();
+  redrawAll(true);
 });
 const repaint = () => {
   palette = readPalette();
@@ -175,6 +183,7 @@ for (const query of ['(prefers-color-scheme: dark)', '(forced-colors: active)'])
 addEventListener('resize', repaint); // on a wall display the font size follows the width
 setInterval(() => {
   checkClock();
+  if (!document.hidden && session.may('read:alerts')) void context.limits.refresh();
   scheduler.request(); // ages, countdowns and the right edge of charts change with time
 }, 1_000);
 startTransportSwitch(byId('transport-switch'), (choice) => subscriptions.use(choice));

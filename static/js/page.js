@@ -131,6 +131,7 @@ export class Page {
 
   /** @param {import('./board/model.js').Board} board */
   #draw(board) {
+    byId('skeleton').hidden = true;
     setText(this.#name, board.name);
     document.title = `${board.name} · tricast`;
     this.#note.hidden = board.tiles.length > 0;
@@ -159,6 +160,7 @@ export class Page {
    */
   #showNote(text, createable = true) {
     this.#grid.clear();
+    byId('skeleton').hidden = true;
     setText(this.#name, 'Dashboards');
     setText(this.#note, text);
     this.#note.hidden = false;

@@ -5,6 +5,7 @@
  */
 
 import { byId, setText } from './dom.js';
+import { locale } from './format.js';
 
 /**
  * @param {object} parts
@@ -18,7 +19,7 @@ export function startPrinting({ prepare, title, end }) {
     if (on) root.dataset.print = 'true';
     else delete root.dataset.print;
     setText(byId('print-title'), title());
-    setText(byId('print-time'), new Date(end()).toLocaleString('en-GB', { dateStyle: 'long', timeStyle: 'medium' }));
+    setText(byId('print-time'), locale.long(end()));
     prepare(on);
   };
   addEventListener('beforeprint', () => turn(true));

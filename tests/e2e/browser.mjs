@@ -34,7 +34,7 @@ export function useBrowser() {
   after(() => browser?.close());
 
   return async function openPage(t, { expected = /(?!)/, ...options } = {}) {
-    const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+    const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: 'en-GB', ...options });
     onTestEnd(t, () => context.close());
     context.setDefaultTimeout(TIMEOUT_MS);
     const page = await context.newPage();

@@ -464,7 +464,7 @@ describe('modules', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
       ['a.b', 'none'],
       { text: '12.3', unit: '%' },
       { text: '1.37', unit: '' },
-      { text: '1,234.50', unit: 'EUR' },
+      { text: '€1,234.50', unit: '' },
       { text: '3', unit: 'kg' },
       { text: '—', unit: '' },
       'Response time',

@@ -91,9 +91,9 @@ export class Card {
     this.#view?.reconnected?.(now);
   }
 
-  /** @param {boolean} length */
-  rangeChanged(length) {
-    this.#view?.rangeChanged?.(length);
+  /** @param {boolean} clock */
+  rangeChanged(clock) {
+    this.#view?.rangeChanged?.(clock);
   }
 
   /** @param {boolean} on */

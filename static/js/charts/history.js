@@ -5,8 +5,8 @@
  *     {"interval": "raw", "fields": {"ordersToday": [
  *       {"period": "2024-07-15T14:00:00.000Z", "count": 1, "total": 51, "average": 51, "min": 51, "max": 51, "last": 51}, ...]}}
  *
- * Up to an hour these are the points themselves, beyond it minutes: the average in the middle of each, with its lowest and
- * highest value. An unchanged value is not recorded again, so a stretch without points means that the value held, unless the
+ * Up to an hour these are the points themselves, beyond it minutes, hours and days: the average in the middle of each, with its
+ * lowest and highest value. An unchanged value is not recorded again, so a stretch without points means that the value held, unless the
  * server was unavailable, which the host's own numbers reveal, because they change every second. Those stretches become gaps.
  */
 
@@ -24,8 +24,10 @@ const BEAT_MS = 2_000;
 const HOLD_MS = 2_500;
 /** Length of a bucket in ms; points have none. */
 const STEPS = /** @type {Record<string, number>} */ ({ raw: 0, minute: 60_000, hour: 3_600_000, day: 86_400_000 });
-/** Longest range that is drawn from points, of which the server keeps one a second. */
-const LONGEST_RAW_MS = 3_600_000;
+/** Longest ranges that are drawn from points, of which the server keeps one a second, and from minutes and hours; longer ones are drawn from days. */
+const LONGEST = [['raw', 3_600_000], ['minute', 2 * 86_400_000], ['hour', 120 * 86_400_000], ['day', Infinity]];
+/** The server keeps finer history for less time: of a range that begins earlier than this, the next coarser one is tried if the first is empty. */
+const OLD_MS = 3 * 3_600_000;
 /** Additional part of the range that is requested, so that the value at its beginning is known. */
 const LEAD = 0.1;
 /** Tiles that load within this time share one response with the pulse. */
@@ -48,25 +50,41 @@ export const FIRST_VALUE_MS = 500;
 /** @typedef {{interval: string, fields: Record<string, Bucket[]>}} Answer */
 /** @typedef {{period: string, average: number, min: number, max: number, last: number}} Bucket */
 
-/** @type {{at: number, length: number, outages: Promise<Span[]>}} */
-let pulse = { at: -Infinity, length: 0, outages: Promise.resolve([]) };
+/** Outages that were requested last, the newest first. @type {{span: Span, outages: Promise<Span[]>}[]} */
+let pulses = [];
+/** The range itself, the one that it is compared with, and those before a zoom. */
+const MOST_PULSES = 4;
+
+/**
+ * Returns when the server was unavailable. Tiles that load together share the answer.
+ * @param {import('../rest.js').Rest} rest
+ * @param {readonly string[]} intervals
+ * @param {Span} span
+ */
+function outagesIn(rest, intervals, span) {
+  const isNear = (/** @type {number} */ one, /** @type {number} */ other) => Math.abs(one - other) <= SHARED_MS;
+  const known = pulses.find((pulse) => isNear(pulse.span.from, span.from) && isNear(pulse.span.to, span.to));
+  if (known !== undefined) return known.outages;
+  const outages = serverOutages(rest, intervals, span);
+  pulses = [{ span, outages }, ...pulses].slice(0, MOST_PULSES);
+  return outages;
+}
 
 /**
  * @param {import('../rest.js').Rest} rest
  * @param {string} channel
  * @param {readonly string[]} fields
- * @param {number} length of the range that ends now, ms
- * @param {number} until time of the first live value, ms; NaN for none
+ * @param {Span} range on the page's clock
+ * @param {number} [until] time of the first live value, ms; NaN for none
  * @returns {Promise<Past>} empty if the server keeps no history
  */
-export async function loadHistory(rest, channel, fields, length, until) {
-  const to = now() + rest.skew;
+export async function loadHistory(rest, channel, fields, range, until = NaN) {
+  const to = range.to + rest.skew;
+  const length = range.to - range.from;
   const span = { from: to - length * (1 + LEAD), to };
-  const intervals = length > LONGEST_RAW_MS ? ['minute'] : ['raw', 'minute'];
-  if (span.to - pulse.at > SHARED_MS || pulse.length !== length) {
-    pulse = { at: span.to, length, outages: serverOutages(rest, intervals, span) };
-  }
-  const [answer, outages] = await Promise.all([ask(rest, channel, fields, intervals, span), pulse.outages]);
+  const first = LONGEST.findIndex(([, longest]) => length <= longest);
+  const intervals = LONGEST.slice(first).map(([interval]) => String(interval));
+  const [answer, outages] = await Promise.all([ask(rest, channel, fields, intervals, span), outagesIn(rest, intervals, span)]);
   const past = rows(fields.map((field) => answer?.fields[field] ?? []), outages, STEPS[answer?.interval ?? 'raw'] ?? 0, Math.min(until + rest.skew || to, to));
   const behind = outages.filter(({ from }) => from > span.from).map((gap) => gap.to);
   return { ...past, times: past.times.map((time) => time - rest.skew), outageEnd: (behind.at(-1) ?? NaN) - rest.skew };
@@ -81,6 +99,8 @@ export async function loadHistory(rest, channel, fields, length, until) {
 async function serverOutages(rest, intervals, span) {
   const { channel, field, others } = PULSE;
   const answer = await ask(rest, channel, [field], intervals, span);
+  // Of a time from which no beat was kept, nothing is known.
+  if (answer?.fields[field]?.length === 0 && span.to < now() + rest.skew - OLD_MS) return [];
   const quiet = silences(answer, span);
   if (answer === null || quiet.length === 0) return quiet;
   // On an idle machine one number may be constant for a while, but not all of them.
@@ -102,7 +122,12 @@ async function ask(rest, channel, fields, [interval, ...others], { from, to }) {
   try {
     const { data } = await rest.request('api/history', { query });
     // For one field the response has its buckets alone.
-    return { interval: data.interval, fields: data.fields ?? { [fields[0]]: data.buckets } };
+    const answer = { interval: data.interval, fields: data.fields ?? { [fields[0]]: data.buckets } };
+    const isOld = from < now() + rest.skew - OLD_MS;
+    if (isOld && others.length > 0 && fields.every((field) => (answer.fields[field] ?? []).length === 0)) {
+      return (await ask(rest, channel, fields, others, { from, to })) ?? answer;
+    }
+    return answer;
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     if (error.status === 400 && others.length > 0) return ask(rest, channel, fields, others, { from, to }); // too many points

@@ -5,73 +5,74 @@
  */
 
 import { element } from '../dom.js';
-import { percent, ratio } from '../format.js';
-import { BAND, fillBand } from './sparkline.js';
+import { AXES, axesFor, axisRange, gutterWidth, gutters, needGutter, releaseGutter, timeLabels, timeSpace } from './axes.js';
+import { areaPaint, drawEarlier, drawLimits, drawRange, paintByLimits } from './layers.js';
+import { extremes } from './rows.js';
+
+export { axesFor } from './axes.js';
 
 /** @type {any} library in `vendor/uplot`, a classic script that is loaded before the modules */
 const uPlot = /** @type {any} */ (globalThis).uPlot;
 
 const SYNC = 'board';
-/** Dashes distinguish lines by more than their colour. */
+/** Dashes of lines where the reader's own colours are used, which are few. */
 const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3], [12, 4], [4, 2]];
-/** Smaller ranges, relative to the value, are noise and are not scaled to the full height. */
-const SMALLEST_RANGE = 0.05;
 
 /** @typedef {import('./palette.js').Palette} Palette */
+/** @typedef {import('./rows.js').Rows} Rows */
+/** @typedef {import('../limits.js').Limit} Limit */
+/** @typedef {{name: string, kind: import('../format.js').Kind, color: number}} Line `color`: index in the palette */
 
 /**
- * `lows` and `highs`: range of each line in the time of each row.
- * @typedef {{times: Float64Array, values: Float64Array[], lows: Float64Array[], highs: Float64Array[]}} Rows
+ * @typedef {object} View
+ * @property {number} from ms
+ * @property {number} to ms
+ * @property {boolean} live false greys all lines
+ * @property {Palette} palette
+ * @property {string} currency
+ * @property {readonly Limit[][]} limits of each line
+ * @property {Rows | null} earlier rows of an earlier time, moved to the range
  */
-
-/** Axes: one scale on the left, another one on the right. */
-const AXES = ['y', 'y2'];
-
-/**
- * Returns the axis of each line: lines of one scale share one; -1 if no axis is left.
- * @param {readonly import('../format.js').Kind[]} kinds
- */
-export function axesFor(kinds) {
-  const scales = [...new Set(kinds.map(({ scale }) => scale))];
-  return kinds.map(({ scale }) => (scales.indexOf(scale) < AXES.length ? scales.indexOf(scale) : -1));
-}
 
 export class Plot {
   #host;
-  #kinds;
-  #names;
+  #lines;
   #onHover;
   /** The axis of each line. */
   #axes;
   /** @type {Rows | null} */
   #rows = null;
-  /** Drawn time range, ms. */
-  #span = [0, 0];
+  /** @type {View | null} */
+  #view = null;
   /** @type {any} */
   #plot = null;
-  /** @type {Palette | null} */
-  #palette = null;
-  #live = true;
   #width = 0;
   #height = 0;
+  /** The line that is shown alone; null for all. @type {number | null} */
+  #alone = null;
+  /** Gutters of the last drawing. */
+  #drawnGutters = '';
 
   /**
    * @param {HTMLElement} host is filled by the chart
-   * @param {readonly string[]} names of the lines
-   * @param {readonly import('../format.js').Kind[]} kinds formats of their values
+   * @param {readonly Line[]} lines
    * @param {(index: number | null) => void} onHover receives the index of the drawn row under the cursor
    */
-  constructor(host, names, kinds, onHover) {
+  constructor(host, lines, onHover) {
     this.#host = host;
-    this.#names = names;
-    this.#kinds = kinds;
+    this.#lines = lines;
     this.#onHover = onHover;
-    this.#axes = axesFor(kinds);
+    this.#axes = axesFor(lines.map(({ kind }) => kind));
   }
 
   /** Width in CSS pixels; 0 before it is known. */
   get width() {
     return this.#width;
+  }
+
+  /** Whether another chart needs wider gutters than this one was drawn with. */
+  get isOutdated() {
+    return this.#plot !== null && gutters().join() !== this.#drawnGutters;
   }
 
   /**
@@ -86,27 +87,66 @@ export class Plot {
 
   /**
    * @param {Rows} rows
-   * @param {{from: number, to: number, live: boolean, palette: Palette, currency: string}} view
+   * @param {View} view
    */
-  draw(rows, { from, to, live, palette, currency }) {
+  draw(rows, view) {
     const [width, height] = [this.#width, this.#height];
     if (width < 40 || height < 40) return;
+    const { palette } = view;
+    const isNew = this.#plot === null || this.#view?.palette !== palette;
     this.#rows = rows;
-    this.#span = [from, to];
+    this.#view = view;
     const data = [rows.times, ...rows.values];
-    if (this.#plot === null || this.#palette !== palette) {
+    if (isNew) {
       this.#plot?.destroy();
-      this.#palette = palette;
-      this.#live = live;
-      this.#plot = new uPlot(this.#options(palette, width, height, () => currency), data, this.#host);
+      this.#plot = new uPlot(this.#options(palette, width, height), data, this.#host);
     } else if (this.#plot.width !== width || this.#plot.height !== height) {
       this.#plot.setSize({ width, height });
     }
-    this.#live = live;
     this.#plot.batch(() => {
       this.#plot.setData(data, false);
-      this.#plot.setScale('x', { min: from, max: to });
+      this.#plot.setScale('x', { min: view.from, max: view.to });
     });
+    this.#drawnGutters = gutters().join();
+  }
+
+  /** @param {number | null} line to show alone; null for all. The next drawing shows it. */
+  showAlone(line) {
+    this.#alone = line;
+    this.#lines.forEach((_, index) => this.#plot?.setSeries(index + 1, { show: this.#isShown(index) }));
+  }
+
+  /** @param {number} line */
+  #isShown(line) {
+    return this.#axes[line] >= 0 && (this.#alone === null || this.#alone === line);
+  }
+
+  /**
+   * Returns the instant at a place on the screen; NaN if the place is not in the plot.
+   * @param {number} x CSS pixels, of the window
+   * @param {boolean} [nearest] whether a place beside the plot stands for its edge
+   */
+  timeAt(x, nearest = false) {
+    const plot = this.#plot;
+    if (plot === null) return NaN;
+    const { left, width } = plot.over.getBoundingClientRect();
+    if (!nearest && (x < left || x > left + width)) return NaN;
+    return plot.posToVal(Math.min(width, Math.max(0, x - left)), 'x');
+  }
+
+  /** The area of the plot within the host, in CSS pixels; null before it is drawn. */
+  get area() {
+    const over = this.#plot?.over;
+    return over === undefined ? null : { left: over.offsetLeft, top: over.offsetTop, width: over.clientWidth, height: over.clientHeight };
+  }
+
+  /**
+   * Returns the place of an instant on the screen, and of a value of the first axis.
+   * @param {number} time ms
+   */
+  placeOf(time) {
+    const { left, top } = this.#plot.over.getBoundingClientRect();
+    return { x: left + this.#plot.valToPos(time, 'x'), y: top + this.#plot.over.clientHeight / 3 };
   }
 
   /**
@@ -130,6 +170,7 @@ export class Plot {
   }
 
   close() {
+    releaseGutter(this);
     this.#plot?.destroy();
     this.#plot = null;
   }
@@ -138,119 +179,150 @@ export class Plot {
    * @param {Palette} palette
    * @param {number} width
    * @param {number} height
-   * @param {() => string} currency
    */
-  #options(palette, width, height, currency) {
-    const axis = { stroke: () => palette.text, font: palette.font, grid: { stroke: palette.grid, width: 1 }, ticks: { show: false } };
+  #options(palette, width, height) {
     const size = Number.parseInt(palette.font, 10);
+    const axis = { stroke: () => palette.text, font: palette.font, ticks: { show: false } };
     const used = AXES.filter((_, index) => this.#axes.includes(index));
-    const upright = used.map((scale, index) => {
-      const kind = this.#kinds[this.#axes.indexOf(index)];
-      const label = (/** @type {number} */ value) => {
-        const { text, unit } = kind.drawn(value, { currency: currency() });
-        return unit === '' || unit.length > 4 ? text.replace(/\.00$/, '') : `${text.replace(/\.0+$/, '')} ${unit}`;
-      };
-      return {
-        ...axis,
-        scale,
-        side: index === 0 ? 3 : 1,
-        grid: index === 0 ? axis.grid : { show: false },
-        space: 3 * size,
-        gap: 6,
-        size: (/** @type {any} */ u, /** @type {string[] | null} */ labels) => {
-          const longest = (labels ?? []).reduce((most, text) => Math.max(most, text.length), 2);
-          return Math.ceil(longest * size * 0.58) + 12;
-        },
-        values: (/** @type {any} */ u, /** @type {number[]} */ splits) => splits.map(label),
-      };
-    });
-    const scales = used.map((scale, index) => {
-      const kinds = this.#kinds.filter((_, line) => this.#axes[line] === index);
-      const parts = kinds.every((kind) => kind === percent || kind === ratio);
-      const range = parts ? partRange(kinds[0] === ratio ? 1 : 100) : yRange;
-      return [scale, { range: () => range(...this.#extremes(index)) }];
-    });
+    const length = (/** @type {any} */ u) => u.scales.x.max - u.scales.x.min;
     return {
       width,
       height,
       ms: 1,
       pxAlign: 1,
       legend: { show: false },
-      padding: [size, 2.25 * size, 0, 0], // half a label at the right
+      // Room for the unit above an axis; on the right for half a label, or for the labels of other charts.
+      padding: [Math.ceil(1.7 * size), () => (used.length > 1 ? 0 : Math.max(size, gutterWidth(gutters()[1], size))), 0, 0],
       cursor: {
         sync: { key: SYNC, scales: ['x', null] },
         drag: { x: false, y: false, setScale: false },
-        points: { size: 7 * palette.scale, width: 2 },
+        bind: { dblclick: () => null },
+        points: { size: 7 * palette.scale, width: 2, stroke: (/** @type {any} */ u, /** @type {number} */ series) => this.#color(series - 1), fill: palette.surface },
         y: false,
         hover: { prox: 2 * size }, // beyond this distance the cursor selects no value
       },
       hooks: {
         setCursor: [(/** @type {{cursor: {idxs: (number | null)[]}}} */ u) => this.#onHover(u.cursor.idxs.find((index, line) => line > 0 && index !== null) ?? null)],
-        drawSeries: [(/** @type {any} */ u, /** @type {number} */ series) => this.#drawBand(u, series - 1, palette)],
+        drawAxes: [(/** @type {any} */ u) => this.#drawBelow(u, size)],
+        drawSeries: [(/** @type {any} */ u, /** @type {number} */ series) => this.#drawBehind(u, series - 1)],
       },
-      scales: { x: { time: true, auto: false }, ...Object.fromEntries(scales) },
-      axes: [{ ...axis, space: 5.5 * size, size: 2.1 * size, gap: 4, values: timeLabels(size) }, ...upright],
+      scales: {
+        x: { time: true, auto: false },
+        ...Object.fromEntries(used.map((scale, index) => [scale, { range: () => this.#rangeOf(index) }])),
+      },
+      axes: [
+        { ...axis, grid: { show: false }, space: (/** @type {any} */ u) => timeSpace(size, length(u)), size: 2 * size, gap: 4, values: timeLabels(size) },
+        ...used.map((scale, index) => ({ ...axis, ...this.#upright(scale, index, size, palette) })),
+      ],
       series: [
         {},
-        ...this.#names.map((name, index) => ({
-          label: name,
-          scale: AXES[this.#axes[index]] ?? AXES[0],
-          show: this.#axes[index] >= 0,
-          width: 1.75 * palette.scale,
-          dash: DASHES[index % DASHES.length],
-          stroke: () => (this.#live ? palette.series[index % palette.series.length] : palette.stale),
-          // An area shows an amount, so it is filled only if the axis begins at zero.
-          fill: this.#names.length > 1 ? undefined : (/** @type {any} */ u) => (this.#live && u.scales[AXES[0]].min === 0 ? palette.fill : 'transparent'),
-          points: { show: false },
-          gaps,
-        })),
+        ...this.#lines.map(({ name }, line) => {
+          const scale = AXES[this.#axes[line]] ?? AXES[0];
+          return {
+            label: name,
+            scale,
+            show: this.#isShown(line),
+            width: 1.75 * palette.scale,
+            dash: palette.forced ? DASHES[line % DASHES.length] : [],
+            stroke: (/** @type {any} */ u) => (this.#lines.length === 1 && this.#isLive ? paintByLimits(u, scale, this.#color(line), this.#view?.limits[line] ?? [], palette) : this.#color(line)),
+            // An area shows an amount, so it is filled only if the axis begins at zero.
+            fill: this.#lines.length > 1 ? undefined : (/** @type {any} */ u) => (this.#isLive && u.scales[scale].min === 0 ? areaPaint(u, this.#color(line)) : 'transparent'),
+            points: { show: false },
+            gaps,
+          };
+        }),
       ],
     };
   }
 
-  /**
-   * Returns the lowest and highest visible value of an axis; null for none.
-   * @param {number} axis
-   * @returns {[number | null, number | null]}
-   */
-  #extremes(axis) {
-    const { times, lows, highs } = this.#rows ?? { times: [], lows: [], highs: [] };
-    const [from, to] = this.#span;
-    let low = Infinity;
-    let high = -Infinity;
-    for (let i = 0; i < times.length; i += 1) {
-      // The last row before the left edge and the first after the right edge belong to visible lines.
-      if (times[i + 1] < from || times[i - 1] > to) continue;
-      for (let line = 0; line < lows.length; line += 1) {
-        if (this.#axes[line] !== axis) continue;
-        if (lows[line][i] < low) low = lows[line][i];
-        if (highs[line][i] > high) high = highs[line][i];
-      }
-    }
-    return low > high ? [null, null] : [low, high];
+  get #isLive() {
+    return this.#view?.live !== false;
+  }
+
+  /** @param {number} line */
+  #color(line) {
+    const palette = /** @type {Palette} */ (this.#view?.palette);
+    return this.#isLive ? palette.series[this.#lines[line]?.color ?? 0] : palette.stale;
   }
 
   /**
-   * Draws the range of a line in the time of each of its points.
-   * @param {any} u
-   * @param {number} line
+   * @param {string} scale
+   * @param {number} index
+   * @param {number} size of the letters
    * @param {Palette} palette
    */
-  #drawBand(u, line, palette) {
-    const rows = this.#rows;
-    const scale = AXES[this.#axes[line]];
-    if (rows === null || line < 0 || scale === undefined) return;
+  #upright(scale, index, size, palette) {
+    const { kind } = this.#lines[this.#axes.indexOf(index)];
+    return {
+      scale,
+      side: index === 0 ? 3 : 1,
+      grid: { show: index === 0, stroke: palette.grid, width: 1 },
+      space: 2.6 * size,
+      gap: 6,
+      ...(kind.increments === null ? {} : { incrs: kind.increments }),
+      size: (/** @type {any} */ u, /** @type {string[] | null} */ labels) => {
+        needGutter(this, index, (labels ?? []).reduce((most, text) => Math.max(most, text.length), 2));
+        return gutterWidth(gutters()[index], size);
+      },
+      values: (/** @type {any} */ u, /** @type {number[]} */ splits) => kind.axis(splits, { currency: this.#view?.currency ?? '' }).labels,
+    };
+  }
+
+  /**
+   * @param {number} axis
+   * @returns {[number, number]}
+   */
+  #rangeOf(axis) {
+    const { from = 0, to = 0, limits = [], earlier = null } = this.#view ?? {};
+    const counts = (/** @type {number} */ line) => this.#axes[line] === axis && this.#isShown(line);
+    const found = [extremes(this.#rows, from, to, counts), extremes(earlier, from, to, counts)].filter((one) => one !== null);
+    const all = /** @type {[number, number] | null} */ (found.length === 0 ? null : [Math.min(...found.map(([low]) => low)), Math.max(...found.map(([, high]) => high))]);
+    const wholes = this.#lines.filter((_, line) => this.#axes[line] === axis).map(({ kind }) => kind.whole);
+    return axisRange(all, limits.flatMap((some, line) => (counts(line) ? some : [])), wholes.includes(null) ? null : wholes[0]);
+  }
+
+  /**
+   * Draws what is below the lines: the units of the axes, and the limits.
+   * @param {any} u
+   * @param {number} size of the letters
+   */
+  #drawBelow(u, size) {
+    const view = this.#view;
+    if (view === null) return;
     const { ctx, bbox } = u;
-    ctx.save();
-    ctx.beginPath();
-    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
-    ctx.clip();
-    ctx.globalAlpha = BAND;
-    ctx.fillStyle = this.#live ? palette.series[line % palette.series.length] : palette.stale;
-    const x = (/** @type {number} */ time) => u.valToPos(time, 'x', true);
-    const y = (/** @type {number} */ value) => u.valToPos(value, scale, true);
-    fillBand(ctx, { times: rows.times, lows: rows.lows[line], highs: rows.highs[line] }, 0, x, y);
-    ctx.restore();
+    const ratio = u.pxRatio ?? devicePixelRatio;
+    AXES.forEach((scale, index) => {
+      if (!this.#axes.includes(index) || u.scales[scale]?.min === undefined) return;
+      const { kind } = this.#lines[this.#axes.indexOf(index)];
+      const { unit } = kind.axis(u.axes[index + 1]._splits ?? [u.scales[scale].max], { currency: view.currency });
+      ctx.save();
+      ctx.font = view.palette.font.replace(/^\d+/, String(size * ratio));
+      ctx.fillStyle = view.palette.text;
+      ctx.textBaseline = 'bottom';
+      // Above the labels, and into the plot if it is long.
+      const isLong = unit.length > gutters()[index];
+      const edge = index === 0 ? bbox.left - 6 * ratio : bbox.left + bbox.width + 6 * ratio;
+      const end = index === 0 ? bbox.left - gutterWidth(gutters()[0], size) * ratio + 2 : bbox.left + bbox.width + gutterWidth(gutters()[1], size) * ratio;
+      ctx.textAlign = (index === 0) === isLong ? 'left' : 'right';
+      if (index === 1 && !isLong) ctx.textAlign = 'left';
+      ctx.fillText(unit, isLong ? end : edge, bbox.top - 0.6 * size * ratio);
+      ctx.restore();
+      const limits = view.limits.flatMap((some, line) => (this.#axes[line] === index && this.#isShown(line) ? some : []));
+      drawLimits(u, limits, scale, view.palette, view.live);
+    });
+  }
+
+  /**
+   * Draws what belongs to a line: its range in the time of each point, and its earlier values.
+   * @param {any} u
+   * @param {number} line
+   */
+  #drawBehind(u, line) {
+    const view = this.#view;
+    const scale = AXES[this.#axes[line]];
+    if (view === null || this.#rows === null || line < 0 || scale === undefined || !this.#isShown(line)) return;
+    drawRange(u, this.#rows, line, scale, this.#color(line));
+    if (view.earlier !== null) drawEarlier(u, view.earlier, line, scale, this.#color(line), 1.25 * view.palette.scale);
   }
 }
 
@@ -276,47 +348,6 @@ function gaps(u, series, first, last) {
     if (to > from) found.push([from, to]);
   }
   return found;
-}
-
-/**
- * @param {number | null} low
- * @param {number | null} high
- * @returns {[number, number]}
- */
-function yRange(low, high) {
-  if (low === null || high === null || !Number.isFinite(low) || !Number.isFinite(high)) return [0, 1];
-  const middle = (low + high) / 2;
-  const range = Math.max(high - low, SMALLEST_RANGE * Math.abs(middle)) || 1;
-  // The axis includes zero if it is near, which makes amounts comparable.
-  const bottom = low >= 0 && low - 0.6 * range <= 0 ? 0 : middle - 0.6 * range;
-  return [bottom, Math.max(high + 0.08 * (high - bottom), bottom + range)];
-}
-
-/**
- * Returns the range of percentages: from zero to at most the whole, unless the values exceed it.
- * @param {number} whole
- */
-function partRange(whole) {
-  return (/** @type {number | null} */ low, /** @type {number | null} */ high) => {
-    const [bottom, top] = yRange(low, high);
-    return (high ?? 0) > whole || (low ?? 0) < 0 ? [bottom, top] : [0, Math.min(whole, Math.max(top, whole / 1000))];
-  };
-}
-
-const MINUTES = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
-const SECONDS = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
-
-/**
- * Returns the labels of the time axis, without one at the left edge, which would overlap the value axis.
- * @param {number} size of the letters
- */
-function timeLabels(size) {
-  return (/** @type {any} */ u, /** @type {number[]} */ splits, /** @type {number} */ axis, /** @type {number} */ space, /** @type {number} */ step) => {
-    const format = step < 60_000 ? SECONDS : MINUTES;
-    const { min, max } = u.scales.x;
-    const edge = min + ((max - min) * size * (step < 60_000 ? 2.4 : 1.5)) / u.width;
-    return splits.map((time) => (time < edge ? '' : format.format(time)));
-  };
 }
 
 /** Returns the host element of a plot. */

@@ -1,40 +1,69 @@
 // @ts-check
 /**
- * Time range of all charts: of the chosen length, ending now or at the moment of the pause. Stored in the browser, because
- * it is the reader's choice and not part of the dashboard.
+ * Time range of all charts: the last minutes, hours or days until now (live), or two fixed times, as after a zoom or while
+ * paused. The last live length is stored in the browser, because it is the reader's choice and not part of the dashboard; the
+ * range as a whole is in the address (range-address.js).
  */
 
-/** Lengths to choose from, in ms. */
-export const LENGTHS = { '1m': 60_000, '5m': 300_000, '15m': 900_000, '1h': 3_600_000, '24h': 86_400_000 };
+import { LONGEST, SHORTEST, lengthText, parseLength } from './length.js';
 
-/** @typedef {keyof typeof LENGTHS} LengthName */
+/** Lengths of the buttons in the header, and further ones of the menu. */
+export const LENGTHS = ['1m', '5m', '15m', '1h', '24h'];
+export const LONG_LENGTHS = ['6h', '2d', '7d', '30d', '90d', '365d'];
+/** Earlier times to compare with, and their names. */
+export const COMPARISONS = /** @type {const} */ ({ '1d': 'yesterday', '7d': 'last week' });
 
 const KEY = 'tricast.range';
+const DEFAULT = '5m';
+/** A range that ends within this part of its length before now is live. */
+const NOW = 0.01;
+const NOW_MS = 1_000;
+/** Factor of a zoom by key or button. */
+const ZOOM = 2;
+
+/** How a change is recorded in the browser's history. @typedef {'new' | 'same' | 'restored'} Entry */
+/** @typedef {{length: number, to: number | null, compare: string | null}} State `to`: null while live; ms */
 
 export class Range {
-  /** @type {LengthName} */
-  #name = '5m';
-  /** @type {number | null} the end while paused */
-  #pausedAt = null;
-  /** @type {Set<() => void>} */
+  /** @type {State} */
+  #state = { length: parseLength(DEFAULT), to: null, compare: null };
+  /** Length of the last live range, to which "Resume" returns. */
+  #liveLength = this.#state.length;
+  /** @type {Set<(entry: Entry) => void>} */
   #watchers = new Set();
 
   constructor() {
-    const stored = read();
-    if (stored !== null && Object.hasOwn(LENGTHS, stored)) this.#name = /** @type {LengthName} */ (stored);
+    const stored = parseLength(read() ?? '');
+    if (!Number.isNaN(stored)) this.#state.length = this.#liveLength = stored;
   }
 
+  /** The length as a text, such as `5m`. */
   get name() {
-    return this.#name;
+    return lengthText(this.#state.length);
   }
 
   /** In ms. */
   get length() {
-    return LENGTHS[this.#name];
+    return this.#state.length;
   }
 
+  /** Whether the range has a fixed end: paused, zoomed in, or chosen. */
   get paused() {
-    return this.#pausedAt !== null;
+    return this.#state.to !== null;
+  }
+
+  /** Name of the earlier time that charts compare with; null for none. */
+  get comparedTo() {
+    return COMPARISONS[/** @type {keyof typeof COMPARISONS} */ (this.#state.compare)] ?? null;
+  }
+
+  /** How much earlier that is, in ms; 0 for none. */
+  get shift() {
+    return this.comparedTo === null ? 0 : parseLength(this.#state.compare ?? '');
+  }
+
+  get state() {
+    return { ...this.#state };
   }
 
   /**
@@ -42,34 +71,95 @@ export class Range {
    * @param {number} now
    */
   end(now) {
-    return this.#pausedAt ?? now;
+    return this.#state.to ?? now;
   }
 
-  /** @param {string} name */
+  /**
+   * Shows the time until now.
+   * @param {string} name of the length
+   */
   choose(name) {
-    if (!Object.hasOwn(LENGTHS, name) || name === this.#name) return;
-    this.#name = /** @type {LengthName} */ (name);
+    const length = parseLength(name);
+    if (Number.isNaN(length) || (length === this.#state.length && !this.paused)) return;
+    this.#liveLength = length;
     try {
       localStorage.setItem(KEY, name);
     } catch {
       // Without storage the choice is for this page only.
     }
-    this.#notify();
+    this.#set({ length, to: null }, 'new');
   }
 
-  /** @param {number | null} at end of the range while paused; null resumes */
+  /**
+   * Shows the time between two instants; live if it ends now or later.
+   * @param {number} from ms
+   * @param {number} to ms
+   * @param {number} now
+   * @param {Entry} [entry]
+   */
+  show(from, to, now, entry = 'new') {
+    const length = Math.min(LONGEST, Math.max(SHORTEST, to - from));
+    if (to < now - Math.max(NOW_MS, NOW * length)) return this.#set({ length, to: Math.round(to) }, entry);
+    // A live range has whole seconds.
+    this.#set({ length: Math.max(SHORTEST, Math.round(Math.min(LONGEST, now - from) / 1_000) * 1_000), to: null }, entry);
+  }
+
+  /**
+   * @param {number} by part of the length: negative for earlier
+   * @param {number} now
+   */
+  move(by, now) {
+    const to = Math.min(now, this.end(now) + by * this.length);
+    this.show(to - this.length, to, now);
+  }
+
+  /**
+   * Zooms by a factor of two around an instant.
+   * @param {1 | -1} way 1 shows less time, -1 more
+   * @param {number} now
+   * @param {number} [around] ms; the middle by default
+   */
+  zoom(way, now, around = this.end(now) - this.length / 2) {
+    const to = this.end(now);
+    const from = to - this.length;
+    const part = (around - from) / this.length;
+    const length = way > 0 ? this.length / ZOOM : this.length * ZOOM;
+    this.show(around - part * length, around + (1 - part) * length, now);
+  }
+
+  /** @param {number | null} at end of the range while paused; null resumes: the time until now, with the last live length */
   pause(at) {
-    this.#pausedAt = at;
-    this.#notify();
+    if (at !== null) this.#set({ to: at }, 'same');
+    else this.#set({ length: this.#liveLength, to: null }, 'new');
   }
 
-  /** @param {() => void} watch */
+  /** @param {string | null} name a name of {@link COMPARISONS}; null for none */
+  compare(name) {
+    this.#set({ compare: name }, 'same');
+  }
+
+  /**
+   * Sets a range that the address names.
+   * @param {State | null} state null for the default
+   */
+  restore(state) {
+    this.#set(state ?? { length: this.#liveLength, to: null, compare: null }, 'restored');
+    if (state !== null && state.to === null) this.#liveLength = state.length;
+  }
+
+  /** @param {(entry: Entry) => void} watch */
   onChange(watch) {
     this.#watchers.add(watch);
   }
 
-  #notify() {
-    this.#watchers.forEach((watch) => watch());
+  /**
+   * @param {Partial<State>} changes
+   * @param {Entry} entry
+   */
+  #set(changes, entry) {
+    const before = JSON.stringify(this.#state);
+    this.#state = { ...this.#state, ...changes };
+    if (JSON.stringify(this.#state) !== before) this.#watchers.forEach((watch) => watch(entry));
   }
 }
 

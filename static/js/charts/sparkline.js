@@ -3,17 +3,17 @@
 
 /** Smaller ranges, relative to the value, are noise and are not scaled to the full height. */
 const SMALLEST_RANGE = 0.04;
-/** Opacity of the band behind a line. */
-export const BAND = 0.25;
+/** Opacities of the band behind a line and of the area below it. */
+const [BAND, FILL] = [0.25, 0.12];
 const PAD = 4; // room for the dot at the end
 
 /**
  * @param {HTMLCanvasElement} canvas
  * @param {{times: Float64Array, values: Float64Array[], lows: Float64Array[], highs: Float64Array[]}} data the first field is
  *   drawn: its average, and behind it its range
- * @param {{from: number, to: number, live: boolean, palette: import('./palette.js').Palette}} view
+ * @param {{from: number, to: number, live: boolean, palette: import('./palette.js').Palette, color?: string}} view `color`: of the line
  */
-export function drawSparkline(canvas, { times, values: [values], lows: [lows], highs: [highs] }, { from, to, live, palette }) {
+export function drawSparkline(canvas, { times, values: [values], lows: [lows], highs: [highs] }, { from, to, live, palette, color = palette.series?.[0] }) {
   const scale = window.devicePixelRatio || 1;
   const width = canvas.clientWidth;
   const height = canvas.clientHeight;
@@ -26,6 +26,7 @@ export function drawSparkline(canvas, { times, values: [values], lows: [lows], h
   context.setTransform(scale, 0, 0, scale, 0, 0);
   context.clearRect(0, 0, width, height);
 
+  const paint = live ? color : palette.stale;
   let first = 0;
   while (first + 1 < times.length && times[first + 1] < from) first += 1; // skip rows before the edge, except the last one
   let low = Infinity;
@@ -42,14 +43,14 @@ export function drawSparkline(canvas, { times, values: [values], lows: [lows], h
   const x = (/** @type {number} */ time) => ((time - from) / (to - from)) * (width - PAD);
   const y = (/** @type {number} */ value) => height - PAD - ((value - base) / range) * (height - 2 * PAD);
 
-  context.fillStyle = live ? palette.line : palette.stale;
+  context.fillStyle = paint;
   context.globalAlpha = BAND;
   fillBand(context, { times, lows, highs }, first, x, y);
   context.globalAlpha = 1;
 
   context.lineWidth = 1.5 * palette.scale;
   context.lineJoin = 'round';
-  context.strokeStyle = live ? palette.line : palette.stale;
+  context.strokeStyle = paint;
   for (let i = first; i < times.length; i += 1) {
     if (Number.isNaN(values[i])) continue;
     const start = i;
@@ -61,14 +62,19 @@ export function drawSparkline(canvas, { times, values: [values], lows: [lows], h
     const right = Math.max(x(times[i - 1]), x(times[start]) + 1);
     context.lineTo(right, y(values[i - 1]));
     context.stroke();
-    context.lineTo(right, height);
-    context.lineTo(x(times[start]), height);
-    context.fillStyle = live ? palette.fill : 'transparent';
-    context.fill();
+    // An area shows an amount, so it is filled only down to zero.
+    if (live && base === 0) {
+      context.lineTo(right, height);
+      context.lineTo(x(times[start]), height);
+      context.fillStyle = paint;
+      context.globalAlpha = FILL;
+      context.fill();
+      context.globalAlpha = 1;
+    }
     if (i === times.length && live) {
       context.beginPath();
       context.arc(right, y(values[i - 1]), 2.25 * palette.scale, 0, 2 * Math.PI);
-      context.fillStyle = palette.line;
+      context.fillStyle = paint;
       context.fill();
     }
   }

@@ -1,11 +1,17 @@
 // @ts-check
-/** Fields of one channel over the time range: history first, then live values. One tile draws its `view`. */
+/**
+ * Fields of one channel over the time range. A live range has history first, then live values. A range with a fixed end first
+ * shows the part of the live values that is in it, and then the history of that time. One tile draws its `view`.
+ */
 
 import { kindOf, valueAt } from '../fields.js';
 import { now } from '../time.js';
 import { FIRST_VALUE_MS, loadHistory } from './history.js';
 import { Ring } from './ring.js';
+import { copyOf } from './rows.js';
 
+/** A range that ends this shortly before now was paused: the live values are those of the range. */
+const PAUSED_MS = 1_000;
 /** After a reconnect, a value that has not arrived within this time has not changed. */
 const HOLDS_AFTER_MS = 1_500;
 
@@ -18,12 +24,21 @@ export class Track {
   #ring;
   #end;
   #loads = 0;
+  #fixes = 0;
   #beginning = 0;
   #holding = 0;
   /** Time of the last change of the value, by the server's clock. */
   #changedAt = NaN;
   /** Time at which the source of each field stopped; null if it has not. @type {(number | null)[]} */
   #silent;
+  /** Length of the live range whose values the ring has, ms. */
+  #length;
+  /** Rows of a range with a fixed end; null while the range is live. @type {import('./rows.js').Rows | null} */
+  #fixed = null;
+  /** The range of these rows. */
+  #window = '';
+  /** Whether history was loaded, as far as there is any. */
+  #loaded = false;
   /** Newest value of the channel; null before the first. @type {any} */
   data = null;
   /** Whether something other than time requires a redraw; the drawing code resets it. */
@@ -43,10 +58,17 @@ export class Track {
     this.#kinds = fields.map((field) => kindOf(field, unit));
     this.#capacity = capacity;
     const { range } = context;
+    this.#length = range.length;
     this.#ring = new Ring(fields.length, capacity, range.length / capacity);
     this.#silent = fields.map(() => null);
     this.#end = context.subscriptions.subscribe(channel, { onUpdate: (update) => this.#receive(update) });
     this.#beginning = setTimeout(() => this.#load(), FIRST_VALUE_MS);
+    if (range.paused) this.#fix();
+  }
+
+  /** Whether it is not known yet whether there are values. */
+  get isLoading() {
+    return !this.#loaded && this.data === null;
   }
 
   /** Whether the sources of all fields have stopped. */
@@ -64,7 +86,7 @@ export class Track {
    * @param {boolean} live whether the newest values hold until then
    */
   view(to, live) {
-    return this.#ring.view(live && !this.isSilent ? to : null);
+    return this.#fixed ?? this.#ring.view(live && !this.isSilent ? to : null);
   }
 
   /** @param {number} time at which the connection was lost */
@@ -97,10 +119,48 @@ export class Track {
     this.#silent.forEach((since, index) => since !== null && this.#ring.endField(index, since));
   }
 
-  /** @param {boolean} length whether the length of the time range has changed, too */
-  rangeChanged(length) {
+  /** @param {boolean} clock whether the times of before are those of another clock */
+  rangeChanged(clock) {
+    const { range } = this.#context;
     this.changed = true;
-    if (length) this.restart();
+    if (clock) {
+      this.#window = '';
+      this.restart();
+    }
+    if (range.paused) return this.#fix();
+    this.#fixed = null;
+    if (range.length !== this.#length && !clock) this.restart();
+  }
+
+  /** Shows a range with a fixed end: at once what is known of it, and then its history. */
+  #fix() {
+    const { range } = this.#context;
+    const time = now();
+    const to = range.end(time);
+    const window = `${range.length} ${to}`;
+    if (this.#fixed !== null && window === this.#window) return;
+    this.#window = window;
+    this.#fixed = copyOf(this.view(time, true));
+    const isPause = range.length === this.#length && time - to < PAUSED_MS;
+    if (!isPause || !this.#loaded) void this.#loadFixed({ from: to - range.length, to });
+  }
+
+  /** @param {import('./history.js').Span} span */
+  async #loadFixed(span) {
+    const mine = ++this.#fixes;
+    const past = await loadHistory(this.#context.rest, this.#channel, this.#fields, span);
+    if (mine !== this.#fixes || this.#fixed === null) return;
+    this.#loaded = true;
+    this.changed = true;
+    const ring = new Ring(this.#fields.length, this.#capacity, (span.to - span.from) / this.#capacity);
+    const changed = this.#changedAt - this.#context.rest.skew;
+    // A value that has not changed since has no points in this time.
+    if (past.times.length === 0 && changed < span.to && this.data !== null) ring.push(Math.max(changed, span.from), this.row());
+    ring.precede(past);
+    this.#silent.forEach((since, index) => since !== null && since < span.to && ring.endField(index, since));
+    if (ring.length > 0) this.#fixed = copyOf(ring.view(Math.min(span.to, now())));
+    else if (this.#fixed.times.every((time) => time < span.from || time > span.to)) this.#fixed = copyOf(ring.view(null));
+    this.#context.redraw();
   }
 
   /** Handlers of the tile's view that only concern the track. */
@@ -109,14 +169,16 @@ export class Track {
       disconnected: (/** @type {number} */ time) => this.disconnected(time),
       reconnected: (/** @type {number} */ time) => this.reconnected(time),
       sourceStopped: (/** @type {Map<string, number>} */ silent) => this.sourceStopped(silent),
-      rangeChanged: (/** @type {boolean} */ length) => this.rangeChanged(length),
+      rangeChanged: (/** @type {boolean} */ clock) => this.rangeChanged(clock),
     };
   }
 
   /** Loads everything again, because the time range or the clock has changed. */
   restart() {
     const { range } = this.#context;
-    this.#ring.spacing = range.length / this.#capacity;
+    // While the range is fixed, the ring keeps the length to which it returns.
+    if (!range.paused) this.#length = range.length;
+    this.#ring.spacing = this.#length / this.#capacity;
     this.#ring.clear();
     // The times may be those of another clock. Each drawing sets them first.
     this.#silent = this.#fields.map(() => null);
@@ -126,6 +188,7 @@ export class Track {
 
   close() {
     this.#loads += 1;
+    this.#fixes += 1;
     clearTimeout(this.#beginning);
     clearTimeout(this.#holding);
     this.#end();
@@ -151,10 +214,9 @@ export class Track {
 
   /** Starts the line at the last change of the first value. Returns that time. */
   #begin() {
-    const { range, rest } = this.#context;
     const time = now();
-    const changed = this.#changedAt - rest.skew;
-    const start = Number.isNaN(changed) ? time : Math.min(time, Math.max(changed, time - range.length));
+    const changed = this.#changedAt - this.#context.rest.skew;
+    const start = Number.isNaN(changed) ? time : Math.min(time, Math.max(changed, time - this.#length));
     this.#ring.push(start, this.row());
     this.#endSilent();
     return start;
@@ -164,8 +226,10 @@ export class Track {
   async #load(since = 0) {
     clearTimeout(this.#beginning);
     const mine = ++this.#loads;
-    const past = await loadHistory(this.#context.rest, this.#channel, this.#fields, this.#context.range.length, since || this.#ring.oldest);
+    const to = now();
+    const past = await loadHistory(this.#context.rest, this.#channel, this.#fields, { from: to - this.#length, to }, since || this.#ring.oldest);
     if (mine !== this.#loads) return;
+    this.#loaded = true;
     if (past.times.length > 0) this.#ring.forgetBefore(since);
     // A value did not hold while the server was unavailable.
     if (!Number.isNaN(past.outageEnd)) this.#ring.beginAt(past.outageEnd);

@@ -1,22 +1,31 @@
 // @ts-check
 /**
- * Lines of up to six fields over the time range: history first, then live values. A chart is redrawn when its newest pixel
- * would differ, however often values arrive; the numbers above it follow each frame.
+ * Lines of up to six fields over the time range. A chart is redrawn when its newest pixel would differ, however often values
+ * arrive; the numbers of its legend follow each frame. Dragging selects a time range, a double click returns.
  *
  * For screen readers the chart can be focused, left and right move the cursor, the value under it is announced once it
- * rests, and `aria-details` refers to a table of at most 25 rows.
+ * rests, and `aria-details` refers to a table of at most 25 rows. Plus and minus zoom, Backspace returns.
  */
 
+import { colorsOf } from '../charts/colors.js';
+import { dragToZoom } from '../charts/drag-zoom.js';
+import { Legend } from '../charts/legend.js';
 import { Plot, axesFor, plotHost } from '../charts/plot.js';
+import { goBack } from '../charts/range-address.js';
+import { rowAt, statsOf } from '../charts/rows.js';
+import { Shadow } from '../charts/shadow.js';
+import { fillTable } from '../charts/table.js';
+import { hideTooltip, showTooltip } from '../charts/tooltip.js';
 import { Track } from '../charts/track.js';
 import { element, setText } from '../dom.js';
 import { isMoney, kindOf, nameOf } from '../fields.js';
-import { NOTHING, clock } from '../format.js';
-import { NO_DATA, empty } from './empty.js';
+import { joined, timeIn } from '../format.js';
+import { beyond } from '../limits.js';
+import { now as pageNow } from '../time.js';
+import { EmptyNote, empty } from './empty.js';
 
 const MOST_LINES = 6;
 const CAPACITY = 2_000;
-const TABLE_ROWS = 25;
 /** Shortest time between two redraws, whatever the width. */
 const FASTEST_MS = 150;
 /** The same with reduced motion. */
@@ -28,59 +37,71 @@ let charts = 0;
 export function mountChart(tile, body, context) {
   const { channel } = tile;
   const fields = (tile.fields ?? (tile.field === undefined ? [] : [tile.field])).slice(0, MOST_LINES);
-  if (channel === undefined || fields.length === 0) return empty(body, 'This tile has no channel yet. Edit it to choose one.');
+  if (channel === undefined || fields.length === 0) return empty(body, 'This tile has no channel yet.', 'Choose Edit to select one.');
   const kinds = fields.map((field) => kindOf(field, tile.options?.unit));
+  const names = fields.map(nameOf);
+  const colors = colorsOf(channel, fields);
   const { range } = context;
   const track = new Track(context, channel, fields, tile.options?.unit, CAPACITY);
+  const shadow = new Shadow(context.rest, channel, fields, CAPACITY, () => {
+    track.changed = true;
+    context.redraw();
+  });
   charts += 1;
 
-  const figures = fields.map(() => element('span', 'legend-value', NOTHING));
-  const when = element('span', 'legend-time');
-  const items = fields.map((field, index) => {
-    const key = element('span', 'legend-key');
-    key.dataset.line = String(index + 1);
-    key.setAttribute('aria-hidden', 'true');
-    return element('span', 'legend-item', ...(fields.length > 1 ? [key, element('span', 'legend-name', nameOf(field))] : []), figures[index]);
+  const legend = new Legend(names, colors, (line) => {
+    plot.showAlone(line);
+    track.changed = true;
+    context.redrawNow();
   });
-  const legend = element('p', 'legend', ...items, when);
   const host = plotHost();
   host.tabIndex = 0;
   host.setAttribute('role', 'application');
   host.setAttribute('aria-roledescription', 'chart');
-  host.setAttribute('aria-label', `${tile.title}: arrow keys read the values`);
+  host.setAttribute('aria-label', `${tile.title}: arrow keys read the values, plus and minus zoom`);
   const table = element('div', 'visually-hidden');
   table.id = `chart-rows-${charts}`;
   host.setAttribute('aria-details', table.id);
-  const note = element('p', 'chart-note');
+  const note = new EmptyNote(channel);
   const problem = element('p', 'tile-problem');
-  body.append(problem, legend, element('div', 'chart-frame', host, note), table);
+  const frame = element('div', 'chart-frame', host, note.element);
+  body.append(problem, ...(fields.length === 1 ? [legend.element, frame] : [frame, legend.element]), table);
 
-  /** @type {import('../charts/plot.js').Rows} */
   let drawn = track.view(0, false);
+  /** @type {import('../charts/rows.js').Rows | null} */
+  let earlier = null;
+  let span = { from: 0, to: 0 };
   /** @type {number | null} */
   let hovered = null;
+  /** Where the tooltip is shown: at the pointer, or at the cursor that keys move. @type {{x: number, y: number} | 'cursor' | null} */
+  let pointed = null;
   let drawnAt = 0;
   let drawnLive = true;
   let visible = true;
   let printing = false;
-  let frozen = false; // paused: drawn from a copy, because the track continues
+  /** @type {import('../limits.js').Limit[][]} */
+  let limits = [];
   /** @type {import('../charts/palette.js').Palette | null} */
   let drawnPalette = null;
 
-  const plot = new Plot(host, fields.map(nameOf), kinds, (index) => {
+  const plot = new Plot(host, names.map((name, line) => ({ name, kind: kinds[line], color: colors[line] })), (index) => {
     if (index === hovered) return;
     hovered = index;
     context.redrawNow();
   });
-  const reading = (/** @type {number} */ value, /** @type {number} */ index) => {
-    const { text, unit } = kinds[index].drawn(value, { currency: context.currency() });
-    return unit === '' ? text : `${text} ${unit}`;
+  const isSelecting = dragToZoom(host, plot, (from, to) => range.show(from, to, pageNow()));
+  const reading = (/** @type {number} */ value, /** @type {number} */ line) => joined(kinds[line].drawn(value, { currency: context.currency() }));
+  /** The range of a row if it stands for several values; empty otherwise. */
+  const rangeAt = (/** @type {number} */ at, /** @type {number} */ line) => {
+    const [low, high] = [drawn.lows[line][at], drawn.highs[line][at]];
+    return high > low ? `${reading(low, line)} to ${reading(high, line)}` : '';
   };
   /** Describes a row of the chart: the average, and the range if there are several values. */
-  const describe = (/** @type {number} */ at, /** @type {number} */ index) => {
-    const [value, low, high] = [drawn.values, drawn.lows, drawn.highs].map((lists) => lists[index][at]);
-    return high > low ? `${reading(value, index)} (${reading(low, index)} to ${reading(high, index)})` : reading(value, index);
+  const describe = (/** @type {number} */ at, /** @type {number} */ line) => {
+    const text = rangeAt(at, line);
+    return reading(drawn.values[line][at], line) + (text === '' ? '' : ` (${text})`);
   };
+  const clock = (/** @type {number} */ time) => timeIn(time, range.length, pageNow());
   const money = fields.some(isMoney) ? context.followCurrency() : () => {};
   const left = fields.filter((_, index) => axesFor(kinds)[index] < 0).map(nameOf);
   const denied = fields.map((field) => context.denied(channel, [field])).find((text) => text !== '');
@@ -99,34 +120,71 @@ export function mountChart(tile, body, context) {
   seen.observe(host);
   sized.observe(host);
 
+  host.addEventListener('pointermove', ({ clientX, clientY }) => {
+    pointed = { x: clientX, y: clientY };
+    if (hovered !== null) context.redrawNow();
+  });
+  host.addEventListener('pointerleave', () => {
+    pointed = null;
+    hideTooltip(host);
+  });
+  host.addEventListener('dblclick', () => goBack(range, pageNow()));
   host.addEventListener('keydown', (event) => {
-    const by = { ArrowLeft: -1, ArrowRight: 1, PageUp: -20, PageDown: 20, Home: -CAPACITY, End: CAPACITY }[event.key];
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.key === 'Escape') plot.leave();
-    if (by === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
+    const zoom = /** @type {const} */ ({ '+': 1, '=': 1, '-': -1 })[event.key];
+    if (zoom !== undefined) range.zoom(zoom, pageNow(), hovered === null ? undefined : drawn.times[hovered]);
+    if (event.key === 'Backspace') goBack(range, pageNow());
+    const by = { ArrowLeft: -1, ArrowRight: 1, PageUp: -20, PageDown: 20, Home: -CAPACITY, End: CAPACITY }[event.key];
+    if (by === undefined) return;
     event.preventDefault();
+    pointed = 'cursor';
     plot.step(by);
     if (hovered === null || hovered >= drawn.times.length) return;
     const at = hovered;
-    context.announcer.announce(`${clock(drawn.times[at])}: ${fields.map((field, i) => `${fields.length > 1 ? `${nameOf(field)} ` : ''}${describe(at, i)}`).join(', ')}`);
+    context.announcer.announce(`${clock(drawn.times[at])}: ${names.map((name, line) => `${names.length > 1 ? `${name} ` : ''}${describe(at, line)}`).join(', ')}`);
   });
-  host.addEventListener('focus', () => fillTable(table, tile.title, fields, drawn.times, describe));
-  host.addEventListener('blur', () => plot.leave());
+  host.addEventListener('focus', () => fillTable(table, tile.title, names, drawn.times, clock, describe));
+  host.addEventListener('blur', () => {
+    pointed = null;
+    plot.leave();
+    hideTooltip(host);
+  });
+
+  /** @param {number} at row under the cursor */
+  const showTip = (at) => {
+    const palette = /** @type {import('../charts/palette.js').Palette} */ (drawnPalette);
+    const lines = names.map((name, line) => ({ color: palette.series[colors[line]], name, value: drawn.values[line][at], line, isEarlier: false }));
+    const before = earlier === null ? -1 : rowAt(earlier.times, drawn.times[at]);
+    if (earlier !== null && before >= 0) {
+      for (const { color, name, line } of [...lines]) {
+        lines.push({ color, name: names.length > 1 ? `${name} ${range.comparedTo}` : `${range.comparedTo}`.replace(/^./, (letter) => letter.toUpperCase()), value: earlier.values[line][before], line, isEarlier: true });
+      }
+    }
+    const shown = lines.filter(({ value }) => !Number.isNaN(value)).sort((one, other) => (left.length > 0 || axesFor(kinds).includes(1) ? 0 : other.value - one.value));
+    if (shown.length === 0) return hideTooltip(host);
+    const place = pointed === 'cursor' || pointed === null ? plot.placeOf(drawn.times[at]) : pointed;
+    showTooltip(host, place, clock(drawn.times[at]), shown.map(({ color, name, value, line, isEarlier }) => ({
+      color, name, isEarlier, text: reading(value, line), note: isEarlier ? '' : rangeAt(at, line),
+    })));
+  };
 
   return {
     draw: ({ now, live, palette, calm }) => {
       if (!visible && !printing) return;
       const to = range.end(now);
+      const from = to - range.length;
       // The newest pixel differs when time has advanced by one pixel.
       const pixel = Math.max(calm ? CALM_MS : FASTEST_MS, range.length / Math.max(200, plot.width));
-      const due = range.paused ? track.changed : now - drawnAt >= pixel || now < drawnAt;
-      if (track.changed || due || live !== drawnLive || palette !== drawnPalette) {
+      const due = !range.paused && (now - drawnAt >= pixel || now < drawnAt);
+      const changed = track.changed;
+      if (changed || due || live !== drawnLive || palette !== drawnPalette || plot.isOutdated) {
         // The cursor refers to an index of the drawn rows, so both change together.
-        if (!range.paused || !frozen) {
-          const view = track.view(to, live);
-          frozen = range.paused && view.times.length > 0;
-          drawn = frozen ? copyOf(view) : view;
-        }
-        plot.draw(drawn, { from: to - range.length, to, live, palette, currency: context.currency() });
+        drawn = track.view(to, live);
+        span = { from, to };
+        earlier = shadow.rows(from, to, range.shift);
+        limits = fields.map((field) => context.limits?.of(channel, field, tile.options) ?? []);
+        plot.draw(drawn, { from, to, live, palette, currency: context.currency(), limits, earlier });
         drawnAt = now;
         drawnLive = live;
         drawnPalette = palette;
@@ -134,18 +192,21 @@ export function mountChart(tile, body, context) {
       }
       const at = hovered !== null && hovered < drawn.times.length ? hovered : null;
       const newest = track.row();
-      figures.forEach((figure, index) => setText(figure, at === null ? reading(newest[index], index) : describe(at, index)));
-      setText(when, at === null ? '' : clock(drawn.times[at]));
-      setText(note, track.data === null && drawn.times.length === 0 ? NO_DATA : '');
+      const values = names.map((_, line) => (at === null ? newest[line] : drawn.values[line][at]));
+      legend.show(values.map((value, line) => (at === null ? reading(value, line) : describe(at, line))), at === null ? '' : clock(drawn.times[at]), values.map((value, line) => beyond(value, limits[line] ?? [])?.level ?? null));
+      legend.showStats(now, changed && range.paused, (line) => {
+        const { min, avg, max } = statsOf(drawn, line, span.from, span.to);
+        return Number.isNaN(avg) ? null : { min: reading(min, line), avg: reading(avg, line), max: reading(max, line) };
+      });
+      if (at === null || pointed === null || isSelecting()) hideTooltip(host);
+      else showTip(at);
+      body.dataset.loading = String(track.isLoading);
+      note.show(track.isLoading ? 'loading' : drawn.times.length > 0 ? 'values' : track.data === null ? 'nothing' : 'range');
     },
     ...track.handlers,
     sourceStopped: (silent) => {
-      fields.forEach((field, index) => (items[index].dataset.silent = String(silent.has(field))));
+      legend.markSilent((line) => silent.has(fields[line]));
       track.sourceStopped(silent);
-    },
-    rangeChanged: (length) => {
-      frozen = false;
-      track.rangeChanged(length);
     },
     printing: (on) => {
       printing = on;
@@ -155,42 +216,12 @@ export function mountChart(tile, body, context) {
     },
     close: () => {
       track.close();
+      shadow.close();
       money();
+      hideTooltip(host);
       seen.disconnect();
       sized.disconnect();
       plot.close();
     },
   };
-}
-
-/**
- * @param {import('../charts/plot.js').Rows} rows
- * @returns {import('../charts/plot.js').Rows}
- */
-function copyOf({ times, values, lows, highs }) {
-  const copies = (/** @type {Float64Array[]} */ lists) => lists.map((list) => list.slice());
-  return { times: times.slice(), values: copies(values), lows: copies(lows), highs: copies(highs) };
-}
-
-/**
- * @param {HTMLElement} place
- * @param {string} title
- * @param {readonly string[]} fields
- * @param {Float64Array} times
- * @param {(at: number, index: number) => string} describe describes a row of a field
- */
-function fillTable(place, title, fields, times, describe) {
-  const head = element('tr', '', ...['Time', ...fields.map(nameOf)].map((name) => {
-    const cell = element('th', '', name);
-    cell.scope = 'col';
-    return cell;
-  }));
-  const lines = [];
-  const step = Math.max(1, Math.ceil(times.length / TABLE_ROWS));
-  for (let i = times.length - 1; i >= 0 && lines.length < TABLE_ROWS; i -= step) {
-    const time = element('th', '', clock(times[i]));
-    time.scope = 'row';
-    lines.push(element('tr', '', time, ...fields.map((_, index) => element('td', '', describe(i, index)))));
-  }
-  place.replaceChildren(element('table', '', element('caption', '', title), element('thead', '', head), element('tbody', '', ...lines)));
 }

@@ -15,7 +15,7 @@
  * @property {string[]} [fields]
  * @property {number} [width] cells of the grid, 1 to 12
  * @property {number} [height] cells of the grid, 1 to 12
- * @property {Record<string, any>} [options] `unit`, `text`, `noDataAfter`
+ * @property {Record<string, any>} [options] `unit`, `text`, `noDataAfter`, `thresholds` (limits.js)
  */
 
 /**
@@ -24,6 +24,7 @@
  * @property {import('../subscriptions.js').Subscriptions} subscriptions
  * @property {import('../rest.js').Rest} rest
  * @property {import('../charts/range.js').Range} range time range of charts
+ * @property {import('../limits.js').Limits} limits of series
  * @property {import('../announcer.js').Announcer} announcer
  * @property {() => string} currency of all amounts; empty while unknown
  * @property {() => () => void} followCurrency subscribes to the currency; returns a function that ends it
@@ -51,7 +52,7 @@
  * @property {(time: number) => void} [disconnected] connection lost or silent since `time`: lines break there
  * @property {(now: number) => void} [reconnected] connection restored: unchanged values hold from here on
  * @property {(silent: Map<string, number>) => void} [sourceStopped] the fields whose sources have stopped, and since when
- * @property {(length: boolean) => void} [rangeChanged] the time range changed; `length`: its length, too
+ * @property {(clock: boolean) => void} [rangeChanged] the time range changed; `clock`: the page's clock, too, so that all times of before are wrong
  * @property {(on: boolean) => void} [printing] the page switched to or from the size of paper
  * @property {() => void} close ends every subscription
  */
