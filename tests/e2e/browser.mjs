@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import { after, before } from 'node:test';
 import { chromium } from 'playwright-core';
-import { TIMEOUT_MS, onTestEnd } from './helpers.mjs';
+import { TIMEOUT_MS, onTestEnd, startServer } from './helpers.mjs';
 
 const PATHS = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 
@@ -66,3 +66,26 @@ export const tile = (page, title) => page.locator('.card', { has: page.getByRole
 
 /** Waits until the number tile with this title shows `value`. */
 export const waitForNumber = (page, title, value) => tile(page, title).locator('.number-value', { hasText: value }).waitFor();
+
+/**
+ * Starts one browser for a suite of unit tests. Returns a function that runs `work` with the exports of a module below
+ * `static/js/`, in the page of the test, and returns its result, which has to be JSON or NaN.
+ */
+export function useModules(options) {
+  const openPage = useBrowser();
+  const pages = new WeakMap();
+
+  async function openDocs(t) {
+    const server = await startServer(t);
+    const page = await openPage(t, options);
+    await page.goto(`${server.url}docs`);
+    return { server, page };
+  }
+
+  return async function runInModule(t, path, work, argument) {
+    if (!pages.has(t)) pages.set(t, openDocs(t));
+    const { server, page } = await pages.get(t);
+    const url = `${server.url}static/js/${path}`;
+    return page.evaluate(`import(${JSON.stringify(url)}).then((module) => (${work})(module, ${JSON.stringify(argument ?? null)}))`);
+  };
+}

@@ -2,27 +2,11 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { useBrowser } from './browser.mjs';
-import { TOGETHER, startServer } from './helpers.mjs';
+import { useModules } from './browser.mjs';
+import { TOGETHER } from './helpers.mjs';
 
 describe('modules', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
-  const openPage = useBrowser();
-  const pages = new WeakMap();
-
-  async function openDocs(t) {
-    const server = await startServer(t);
-    const page = await openPage(t);
-    await page.goto(`${server.url}docs`);
-    return { server, page };
-  }
-
-  /** Runs `work` with the exports of a module in the page of the test and returns its result, which has to be JSON or NaN. */
-  async function runInModule(t, path, work, argument) {
-    if (!pages.has(t)) pages.set(t, openDocs(t));
-    const { server, page } = await pages.get(t);
-    const url = `${server.url}static/js/${path}`;
-    return page.evaluate(`import(${JSON.stringify(url)}).then((module) => (${work})(module, ${JSON.stringify(argument ?? null)}))`);
-  }
+  const runInModule = useModules();
 
   test('a ring keeps its newest rows in order', async (t) => {
     const [times, values, length] = await runInModule(t, 'charts/ring.js', ({ Ring }) => {

@@ -1,7 +1,9 @@
 // @ts-check
 /** Cards of a dashboard in order. A card exists as long as its tile: a moved one keeps its values and its focus. */
 
+import { sizeOf } from '../tiles/index.js';
 import { Card } from './card.js';
+import { fillGrid } from './fill.js';
 
 export class Grid {
   #place;
@@ -24,6 +26,15 @@ export class Grid {
     this.#place = place;
     this.#context = context;
     this.#kindOfChannel = kindOfChannel;
+    // The number of columns follows the width.
+    new ResizeObserver(() => this.#fill()).observe(place);
+    new MutationObserver(() => this.#fill()).observe(place, { attributeFilter: ['data-editing'] });
+  }
+
+  /** Lets tiles grow into the holes of the grid. */
+  #fill() {
+    const cards = [...this.#cards.values()].sort((one, other) => (one.element.compareDocumentPosition(other.element) & Node.DOCUMENT_POSITION_FOLLOWING ? -1 : 1));
+    fillGrid(this.#place, cards.map(({ element, tile }) => ({ element, type: tile.type, size: sizeOf(tile) })));
   }
 
   /** @param {import('./model.js').Board} board */
@@ -47,6 +58,7 @@ export class Grid {
       const there = this.#place.children[index] ?? null;
       if (there !== card.element) this.#place.insertBefore(card.element, there);
     });
+    this.#fill();
     // Moving an element in the document removes its focus.
     if (focus instanceof HTMLElement && focus !== document.activeElement && this.#place.contains(focus)) focus.focus();
   }

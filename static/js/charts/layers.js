@@ -91,11 +91,13 @@ export function drawLimits(u, limits, scale, palette, live) {
       if (at < min || at > max) continue;
       context.globalAlpha = 0.9;
       context.strokeStyle = color;
-      context.lineWidth = Math.max(1, Math.round(palette.scale * ratio));
+      const width = Math.max(1, Math.round(palette.scale * ratio));
+      const y = Math.round(edge) + (width % 2) / 2; // sharp
+      context.lineWidth = width;
       context.setLineDash([6 * ratio, 4 * ratio]);
       context.beginPath();
-      context.moveTo(u.bbox.left, edge);
-      context.lineTo(u.bbox.left + u.bbox.width, edge);
+      context.moveTo(u.bbox.left, y);
+      context.lineTo(u.bbox.left + u.bbox.width, y);
       context.stroke();
     }
   });

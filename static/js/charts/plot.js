@@ -97,17 +97,18 @@ export class Plot {
     this.#rows = rows;
     this.#view = view;
     const data = [rows.times, ...rows.values];
+    const drawnWith = gutters().join();
     if (isNew) {
       this.#plot?.destroy();
       this.#plot = new uPlot(this.#options(palette, width, height), data, this.#host);
-    } else if (this.#plot.width !== width || this.#plot.height !== height) {
+    } else if (this.#plot.width !== width || this.#plot.height !== height || this.isOutdated) {
       this.#plot.setSize({ width, height });
     }
     this.#plot.batch(() => {
       this.#plot.setData(data, false);
       this.#plot.setScale('x', { min: view.from, max: view.to });
     });
-    this.#drawnGutters = gutters().join();
+    this.#drawnGutters = drawnWith;
   }
 
   /** @param {number | null} line to show alone; null for all. The next drawing shows it. */
@@ -257,7 +258,7 @@ export class Plot {
       scale,
       side: index === 0 ? 3 : 1,
       grid: { show: index === 0, stroke: palette.grid, width: 1 },
-      space: 2.6 * size,
+      space: 2.2 * size,
       gap: 6,
       ...(kind.increments === null ? {} : { incrs: kind.increments }),
       size: (/** @type {any} */ u, /** @type {string[] | null} */ labels) => {

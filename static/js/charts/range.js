@@ -101,7 +101,7 @@ export class Range {
     const length = Math.min(LONGEST, Math.max(SHORTEST, to - from));
     if (to < now - Math.max(NOW_MS, NOW * length)) return this.#set({ length, to: Math.round(to) }, entry);
     // A live range has whole seconds.
-    this.#set({ length: Math.max(SHORTEST, Math.round(Math.min(LONGEST, now - from) / 1_000) * 1_000), to: null }, entry);
+    this.#set({ length: Math.max(SHORTEST, Math.round(Math.min(LONGEST, Math.min(to, now) - from) / 1_000) * 1_000), to: null }, entry);
   }
 
   /**
@@ -117,14 +117,13 @@ export class Range {
    * Zooms by a factor of two around an instant.
    * @param {1 | -1} way 1 shows less time, -1 more
    * @param {number} now
-   * @param {number} [around] ms; the middle by default
+   * @param {number} [around] ms; by default the middle, of a live range its end
    */
-  zoom(way, now, around = this.end(now) - this.length / 2) {
-    const to = this.end(now);
-    const from = to - this.length;
-    const part = (around - from) / this.length;
+  zoom(way, now, around = this.end(now) - (this.paused ? this.length / 2 : 0)) {
+    const part = (this.end(now) - around) / this.length;
     const length = way > 0 ? this.length / ZOOM : this.length * ZOOM;
-    this.show(around - part * length, around + (1 - part) * length, now);
+    const to = Math.min(now, around + part * length);
+    this.show(to - length, to, now);
   }
 
   /** @param {number | null} at end of the range while paused; null resumes: the time until now, with the last live length */

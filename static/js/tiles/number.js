@@ -11,7 +11,7 @@ import { element, setText } from '../dom.js';
 import { isMoney, kindOf, valueAt } from '../fields.js';
 import { NOTHING, joined } from '../format.js';
 import { beyond } from '../limits.js';
-import { empty } from './empty.js';
+import { NO_DATA, empty } from './empty.js';
 
 const CAPACITY = 1_200;
 /** Width of a letter of the unit, relative to one of the number. */
@@ -67,7 +67,7 @@ export function mountNumber(tile, body, context) {
       const comparison = own !== undefined && own.field === field ? ownTrend(valueAt(data, own.trend), own.than) : '';
       const format = (/** @type {number} */ number) => joined(kind.drawn(number, setting));
       const isKnown = !track.isSilent && !Number.isNaN(track.row()[0]);
-      setText(trend, comparison || (isKnown ? movement(view, from, to, range.name, format, isTotal(field)) : ''));
+      setText(trend, comparison || (data === null && !track.isLoading ? NO_DATA : isKnown ? movement(view, from, to, range.name, format, isTotal(field)) : ''));
     },
     ...track.handlers,
     printing: () => (track.changed = true),
@@ -121,5 +121,6 @@ export function movement({ times, values: [values], lows: [lows], highs: [highs]
   if (total && after > before) return `+${format(after - before)} over ${name}`;
   if (before === 0) return `${arrow} from 0 over ${name}`;
   const part = Math.abs((after - before) / before) * 100;
+  if (part < 0.05) return `${arrow} less than 0.1 % over ${name}`;
   return `${arrow} ${part >= 999.5 ? '> 999' : part >= 9.95 ? Math.round(part) : part.toFixed(1)} % over ${name}`;
 }
