@@ -25,6 +25,16 @@ export function setText(node, text) {
 }
 
 /**
+ * Sets a data attribute only if it differs.
+ * @param {HTMLElement} node
+ * @param {string} name
+ * @param {string} value
+ */
+export function setData(node, name, value) {
+  if (node.dataset[name] !== value) node.dataset[name] = value;
+}
+
+/**
  * Returns the element with this id. It exists, because page and scripts have the same version.
  * @param {string} id
  * @returns {HTMLElement}

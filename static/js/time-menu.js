@@ -28,7 +28,7 @@ export function startTimeMenu(menu, range, { announcer, board }) {
 
   const show = () => {
     const { from, to } = spanOf(range);
-    setText(label, range.paused ? spanText(from, to) : `Last ${range.name}`);
+    setText(label, `${range.paused ? spanText(from, to) : `Last ${range.name}`}${range.comparedTo === null ? '' : ` · vs. ${range.comparedTo}`}`);
     menu.dataset.fixed = String(range.paused);
     later.disabled = !range.paused;
     compare.value = range.state.compare ?? '';

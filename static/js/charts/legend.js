@@ -4,7 +4,7 @@
  * have a table, in which a click on a name shows that line alone.
  */
 
-import { element, setText } from '../dom.js';
+import { element, setData, setText } from '../dom.js';
 import { NOTHING } from '../format.js';
 
 /** Time between two updates of the statistics, ms. */
@@ -23,6 +23,8 @@ export class Legend {
   /** @type {HTMLButtonElement[]} */
   #buttons = [];
   #statsAt = -Infinity;
+  /** Length of the text of a single value. */
+  #length = 0;
   element;
 
   /**
@@ -79,8 +81,8 @@ export class Legend {
   show(texts, when, levels) {
     texts.forEach((text, line) => {
       setText(this.#values[line], text);
-      this.#values[line].dataset.level = levels[line] ?? '';
-      if (this.#names.length === 1) this.#values[line].style.setProperty('--chars', String(text.length));
+      setData(this.#values[line], 'level', levels[line] ?? '');
+      if (text.length !== this.#length && this.#names.length === 1) this.#values[line].style.setProperty('--chars', String((this.#length = text.length)));
     });
     setText(this.#when, when);
   }
@@ -102,7 +104,7 @@ export class Legend {
 
   /** @param {(line: number) => boolean} isSilent whether the source of a line has stopped */
   markSilent(isSilent) {
-    this.#items.forEach((item, line) => (item.dataset.silent = String(isSilent(line))));
+    this.#items.forEach((item, line) => (setData(item, 'silent', String(isSilent(line)))));
   }
 }
 

@@ -17,7 +17,7 @@ import { Shadow } from '../charts/shadow.js';
 import { fillTable } from '../charts/table.js';
 import { hideTooltip, showTooltip } from '../charts/tooltip.js';
 import { Track } from '../charts/track.js';
-import { element, setText } from '../dom.js';
+import { element, setData, setText } from '../dom.js';
 import { isMoney, kindOf, nameOf } from '../fields.js';
 import { joined, timeIn } from '../format.js';
 import { beyond } from '../limits.js';
@@ -200,7 +200,7 @@ export function mountChart(tile, body, context) {
       });
       if (at === null || pointed === null || isSelecting()) hideTooltip(host);
       else showTip(at);
-      body.dataset.loading = String(track.isLoading);
+      setData(body, 'loading', String(track.isLoading));
       note.show(track.isLoading ? 'loading' : drawn.times.length > 0 ? 'values' : track.data === null ? 'nothing' : 'range');
     },
     ...track.handlers,

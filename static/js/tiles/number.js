@@ -7,7 +7,7 @@
 import { colorsOf } from '../charts/colors.js';
 import { drawSparkline } from '../charts/sparkline.js';
 import { Track } from '../charts/track.js';
-import { element, setText } from '../dom.js';
+import { element, setData, setText } from '../dom.js';
 import { isMoney, kindOf, valueAt } from '../fields.js';
 import { NOTHING, joined } from '../format.js';
 import { beyond } from '../limits.js';
@@ -54,8 +54,8 @@ export function mountNumber(tile, body, context) {
       if (characters !== length) figure.style.setProperty('--chars', String((length = characters)));
       const limits = context.limits?.of(channel, field, tile.options) ?? [];
       const limit = beyond(track.row()[0], limits);
-      body.dataset.level = limit?.level ?? '';
-      body.dataset.loading = String(track.isLoading);
+      setData(body, 'level', limit?.level ?? '');
+      setData(body, 'loading', String(track.isLoading));
       setText(level, limit === null ? '' : `${limit.below ? 'below' : 'above'} ${joined(kind.drawn(limit.at, setting))}`);
       if (!lines && !track.changed) return;
       track.changed = false;
