@@ -49,7 +49,8 @@ pub struct Connection {
     config: Arc<ConnectionConfig>,
     asked: Cell<bool>,
     unparsed: Cell<usize>,
-    upgraded: Cell<bool>,
+    /// It carries no more HTTP than the head of a response.
+    released: Cell<bool>,
     /// A request for a WebSocket has its response.
     handshake_answered: Cell<bool>,
     /// Protocol that takes over the socket.
@@ -94,7 +95,7 @@ impl Connection {
             config: Arc::clone(config),
             asked: Cell::new(false),
             unparsed: Cell::new(0),
-            upgraded: Cell::new(false),
+            released: Cell::new(false),
             handshake_answered: Cell::new(false),
             next: RefCell::new(None),
             last: Cell::new(false),
@@ -116,9 +117,9 @@ impl Connection {
         self.unparsed.get()
     }
 
-    /// Returns whether the connection is a WebSocket, so that it does not carry HTTP any more.
-    pub(super) fn is_upgraded(&self) -> bool {
-        self.upgraded.get()
+    /// Returns whether another protocol has the socket, or will have it once the head of the response is written.
+    pub(super) fn is_released(&self) -> bool {
+        self.released.get()
     }
 
     /// Returns whether a request for a WebSocket has its response.
@@ -126,14 +127,14 @@ impl Connection {
         self.handshake_answered.get()
     }
 
-    /// Sets the protocol that takes over the socket, if the response has status 101.
+    /// Sets the protocol that takes over the socket, unless the response is replaced by a refusal.
     pub(super) fn set_next(&self, start: Start) {
         *self.next.borrow_mut() = Some(start);
     }
 
     /// Takes the protocol that takes over the socket now; `None` if none does.
     pub(super) fn take_next(&self) -> Option<Start> {
-        if self.upgraded.get() { self.next.borrow_mut().take() } else { None }
+        if self.released.get() { self.next.borrow_mut().take() } else { None }
     }
 
     /// Returns whether the last response closes the connection.
@@ -174,7 +175,7 @@ impl Connection {
 
     /// Returns the deadline of the client; `None` while nothing is expected of it. It mostly changes to a later time.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        (!self.answering.get() && !self.upgraded.get()).then(|| self.deadline.get())
+        (!self.answering.get() && !self.released.get()).then(|| self.deadline.get())
     }
 
     /// Returns whether the client is late. Call it after its socket was read and had no data. `pause` is the last one of
@@ -250,12 +251,14 @@ impl Drop for Answering {
 pub(super) fn answered(
     response: ServiceResponse<BoxBody>,
     answering: Option<Answering>,
-    upgrades: bool,
     closes: bool,
 ) -> ServiceResponse<Body> {
     if let Some(Answering(connection)) = &answering {
+        let is_refused = response.status().as_u16() >= 400;
+        let next = connection.next.take().filter(|_| !is_refused);
         connection.unparsed.set(0);
-        connection.upgraded.set(upgrades);
+        connection.released.set(next.is_some());
+        *connection.next.borrow_mut() = next;
         connection.last.set(closes);
         if asks_for_websocket(response.request().headers()) {
             connection.handshake_answered.set(true);
@@ -401,7 +404,7 @@ pub(super) mod tests {
     fn a_websocket_has_no_deadline() {
         let connection = open();
         answer(&connection);
-        connection.upgraded.set(true);
+        connection.released.set(true);
         assert_eq!(connection.deadline(), None);
     }
 }

@@ -128,7 +128,7 @@ pub async fn around(
     let content_type = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     connection_limit::answered(response.request(), status, content_type);
     let closes = response.response().head().connection_type() == actix_http::ConnectionType::Close;
-    Ok(connection::answered(response, answering, status == StatusCode::SWITCHING_PROTOCOLS, closes))
+    Ok(connection::answered(response, answering, closes))
 }
 
 /// Value of `Warning` while the store accepts no changes (RFC 7234, section 5.5.7, which its successor does not define any

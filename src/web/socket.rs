@@ -35,6 +35,7 @@ impl Socket {
     ///
     /// # Errors
     /// `WouldBlock` if that is nothing, and errors of the system.
+    #[inline]
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => SockRef::from(socket).send(bytes),

@@ -1,12 +1,14 @@
-//! Upgrade of a connection: after its handshake a WebSocket has the socket to itself.
+//! Release of a socket from HTTP: after its handshake a WebSocket has the socket to itself, and so has an event stream after the
+//! head of its response.
 //!
-//! The handshake is a request like any other: it passes the middleware, the guards and a handler, and actix-http writes
-//! its response. [`upgrade`] leaves the next protocol with the connection. As soon as the response with status 101 is
-//! written, [`super::watched::Watched`] gives up its socket: actix-http ends, with its buffers, and a task drives the
-//! protocol on the socket alone. A response with another status is an ordinary one, and the protocol is never started.
+//! The request is one like any other: it passes the middleware, the guards and a handler, and actix-http writes the head of
+//! its response. [`upgrade`] and [`stream`] leave the next protocol with the connection. As soon as the head is written,
+//! [`super::watched::Watched`] gives up its socket: actix-http ends, with its buffers, and a task drives the protocol on the
+//! socket alone. If the middleware replaces the response by a refusal, that is an ordinary response, and the protocol is never
+//! started.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     convert::Infallible,
     io,
     mem::MaybeUninit,
@@ -18,7 +20,9 @@ use std::{
 use actix_web::{
     HttpRequest, HttpResponse,
     body::{BodySize, MessageBody},
-    dev, web,
+    dev,
+    http::{ConnectionType, Version},
+    web,
 };
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::Stream;
@@ -30,7 +34,7 @@ use super::{
     problem::Problem,
     socket::Socket,
 };
-use tricast_core::hub::Deliver;
+use tricast_core::hub::{Deliver, Pass, Prepared};
 
 /// Bytes that are read from a socket at once.
 const READ_SIZE: usize = 8 * 1024;
@@ -44,28 +48,38 @@ pub trait Upgraded: Unpin + 'static {
     /// and reads its input with [`Wire::poll_read`].
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>>;
 
-    /// Sets what its readers call when data is due, after each poll.
+    /// Sets what the hubs of its readers call when data is due, after each poll.
     fn set_deliver(&mut self, _deliver: &Weak<dyn Deliver>) {}
 
-    /// Returns the due data, outside of the task; `None` if the task is needed. It is called when the socket has accepted
-    /// all earlier bytes.
-    fn deliver(&mut self) -> Option<Bytes> {
-        None
-    }
-
-    /// Returns whether the task has something to do after a [`Upgraded::deliver`].
-    fn needs_task(&mut self) -> bool {
-        true
+    /// Returns the due data, outside of the task. It is called when the socket has accepted all earlier bytes.
+    fn deliver(&mut self, _pass: &Pass) -> Delivery {
+        Delivery::by_the_task()
     }
 }
 
-/// Connection of a protocol that has taken over its socket.
+/// Due data, delivered outside of the task of a connection.
+pub struct Delivery {
+    /// Bytes to write, if there are any.
+    pub bytes: Option<Bytes>,
+    /// Whether the task has something to do afterwards.
+    pub needs_task: bool,
+}
+
+impl Delivery {
+    /// Returns nothing: the data has to be delivered by the task.
+    pub fn by_the_task() -> Self {
+        Self { bytes: None, needs_task: true }
+    }
+}
+
+/// Connection of a protocol that has taken over its socket. The first two fields are those of a delivery.
+#[repr(C)]
 pub struct Wire {
     socket: Socket,
-    /// Bytes that the client sent before it had the response.
-    early: Bytes,
     /// Bytes that the socket did not accept yet.
     rest: Bytes,
+    /// Bytes that the client sent before it had the response.
+    early: Bytes,
     _connection: Rc<Connection>,
     _counted: Rc<Counted>,
 }
@@ -89,15 +103,17 @@ impl Wire {
         }
     }
 
-    /// Writes `bytes`, outside of the task. Returns whether the socket accepted all of them; the task writes the rest.
-    fn write(&mut self, mut bytes: Bytes) -> bool {
+    /// Writes the bytes that wait, outside of the task. Returns whether the socket accepted all of them; the task writes the
+    /// rest.
+    #[inline]
+    fn write(&mut self) -> bool {
         // An error is found again by the task, and ends it.
-        let written = self.socket.try_write(&bytes).unwrap_or(0);
-        if written == bytes.len() {
+        let written = self.socket.try_write(&self.rest).unwrap_or(0);
+        if written == self.rest.len() {
+            self.rest = Bytes::new();
             return true;
         }
-        bytes.advance(written);
-        self.rest = bytes;
+        self.rest.advance(written);
         false
     }
 
@@ -126,16 +142,53 @@ pub fn upgrade<U: Upgraded>(
     payload: web::Payload,
     open: impl FnOnce(Wire) -> U + 'static,
 ) -> Result<HttpResponse, Problem> {
+    let mut payload = payload.into_inner();
+    release_to(request, response, move |mut wire| {
+        wire.early = received(&mut payload);
+        open(wire)
+    })
+}
+
+/// Completes `response`, whose body has no end of its own: once the head is written, the protocol that `open` returns has the
+/// socket. It gets the framing in which it has to write the body. The connection is closed after the body, and what the client
+/// sends after the request is no request (RFC 9112, section 9.6).
+///
+/// # Errors
+/// A 500 if the server was built without watched connections.
+pub fn stream<U: Upgraded>(
+    request: &HttpRequest,
+    mut response: HttpResponse,
+    open: impl FnOnce(Wire, BodyFraming) -> U + 'static,
+) -> Result<HttpResponse, Problem> {
+    let framing = if request.version() < Version::HTTP_11 { BodyFraming::UntilClose } else { BodyFraming::Chunked };
+    let head = response.head_mut();
+    head.set_connection_type(ConnectionType::Close);
+    head.no_chunking(framing == BodyFraming::UntilClose);
+    release_to(request, response, move |wire| open(wire, framing))
+}
+
+/// Framing of a body without a known length (RFC 9112, section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyFraming {
+    /// Chunks, the last of which is empty.
+    Chunked,
+    /// For HTTP/1.0: none, the body ends with the connection.
+    UntilClose,
+}
+
+fn release_to<U: Upgraded>(
+    request: &HttpRequest,
+    response: HttpResponse,
+    open: impl FnOnce(Wire) -> U + 'static,
+) -> Result<HttpResponse, Problem> {
     let connection = request.conn_data::<Rc<Connection>>();
     let connection = connection.ok_or_else(|| Problem::internal("the connection can't be taken over"))?;
-    let mut payload = payload.into_inner();
     connection.set_next(Box::new(move |Released { socket, connection, counted }| {
-        let early = received(&mut payload);
-        let rest = Bytes::new();
+        let (early, rest) = (Bytes::new(), Bytes::new());
         let wire = Wire { socket, early, rest, _connection: connection, _counted: counted };
         actix_web::rt::spawn(Driver::new(open(wire)));
     }));
-    Ok(response.set_body(Handshake).map_into_boxed_body())
+    Ok(response.set_body(Endless).map_into_boxed_body())
 }
 
 /// Returns the bytes that were received behind the head of the request.
@@ -149,10 +202,11 @@ fn received(payload: &mut dev::Payload) -> Bytes {
     early.freeze()
 }
 
-/// Body of the response to a handshake: it has no end, so that actix-http leaves the end of the connection to `Watched`.
-struct Handshake;
+/// Body of a response after which the connection is taken over: it has no end, so that actix-http leaves the end of the
+/// connection to `Watched`.
+struct Endless;
 
-impl MessageBody for Handshake {
+impl MessageBody for Endless {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {
@@ -165,32 +219,60 @@ impl MessageBody for Handshake {
 }
 
 /// Task of a connection that was taken over. It reads, keeps time, and waits for a socket that is full. Data for a socket
-/// that is not full is delivered by the hub, which calls [`Shared::deliver`].
+/// that is not full is delivered by the hub, which calls [`Deliver`].
 struct Driver<U> {
     shared: Rc<Shared<U>>,
     deliver: Weak<dyn Deliver>,
 }
 
 /// Connection that its task and the hub drive, one at a time: both are on the thread of the worker.
-struct Shared<U>(RefCell<U>);
+struct Shared<U> {
+    /// A write of this pass of the hub is prepared.
+    is_prepared: Cell<bool>,
+    upgraded: RefCell<U>,
+}
 
 impl<U: Upgraded> Driver<U> {
     fn new(upgraded: U) -> Self {
-        let shared = Rc::new(Shared(RefCell::new(upgraded)));
+        let shared = Rc::new(Shared { is_prepared: Cell::new(false), upgraded: RefCell::new(upgraded) });
         let deliver: Weak<Shared<U>> = Rc::downgrade(&shared);
         Self { shared, deliver }
     }
 }
 
 impl<U: Upgraded> Deliver for Shared<U> {
-    fn deliver(&self) -> bool {
-        let Ok(mut upgraded) = self.0.try_borrow_mut() else { return false };
+    fn prepare(&self, pass: &Pass) -> Prepared {
+        let Ok(mut upgraded) = self.upgraded.try_borrow_mut() else { return Prepared::NeedsTask };
         if !upgraded.wire().rest.is_empty() {
-            // The task waits for the socket; what is due is read then.
-            return true;
+            if !self.is_prepared.replace(false) {
+                // The task waits for the socket; what is due is read then.
+                return Prepared::Nothing;
+            }
+            // Another reader of the same connection comes first.
+            if !upgraded.wire().write() {
+                return Prepared::NeedsTask;
+            }
         }
-        let Some(bytes) = upgraded.deliver() else { return false };
-        upgraded.wire().write(bytes) && !upgraded.needs_task()
+        let Delivery { bytes, needs_task } = upgraded.deliver(pass);
+        let prepared = bytes.as_ref().map(Bytes::len);
+        if let Some(bytes) = bytes {
+            upgraded.wire().rest = bytes;
+        }
+        match prepared {
+            // It writes the bytes, too.
+            _ if needs_task => Prepared::NeedsTask,
+            Some(length) => {
+                self.is_prepared.set(true);
+                Prepared::Write(length)
+            }
+            None => Prepared::Nothing,
+        }
+    }
+
+    fn write(&self) -> bool {
+        // The task does not run between the two.
+        !self.is_prepared.replace(false)
+            || self.upgraded.try_borrow_mut().is_ok_and(|mut upgraded| upgraded.wire().write())
     }
 }
 
@@ -198,21 +280,28 @@ impl<U: Upgraded> Future for Driver<U> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut upgraded = self.shared.0.borrow_mut();
+        let mut upgraded = self.shared.upgraded.borrow_mut();
+        let poll = Self::drive(&mut upgraded, cx);
+        if poll.is_pending() {
+            upgraded.set_deliver(&self.deliver);
+        }
+        poll
+    }
+}
+
+impl<U: Upgraded> Driver<U> {
+    /// Writes until the socket is full or nothing is due; ready at the end of the connection.
+    fn drive(upgraded: &mut U, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if ready!(upgraded.wire().poll_flush(cx)).is_err() {
                 return Poll::Ready(());
             }
-            match upgraded.poll_write(cx) {
-                Poll::Ready(Some(bytes)) => upgraded.wire().rest = bytes,
-                Poll::Ready(None) => {
+            match ready!(upgraded.poll_write(cx)) {
+                Some(bytes) => upgraded.wire().rest = bytes,
+                None => {
                     // The client may have closed the socket already.
                     let _ = ready!(Pin::new(&mut upgraded.wire().socket).poll_shutdown(cx));
                     return Poll::Ready(());
-                }
-                Poll::Pending => {
-                    upgraded.set_deliver(&self.deliver);
-                    return Poll::Pending;
                 }
             }
         }
@@ -242,12 +331,8 @@ mod tests {
             self.due.pop().map_or(Poll::Pending, |bytes| Poll::Ready(Some(bytes)))
         }
 
-        fn deliver(&mut self) -> Option<Bytes> {
-            self.due.pop()
-        }
-
-        fn needs_task(&mut self) -> bool {
-            self.needs_task
+        fn deliver(&mut self, _pass: &Pass) -> Delivery {
+            Delivery { bytes: self.due.pop(), needs_task: self.needs_task }
         }
     }
 
@@ -271,16 +356,39 @@ mod tests {
         bytes
     }
 
+    impl Driver<Fake> {
+        fn due(&self, bytes: impl Into<Bytes>) {
+            self.shared.upgraded.borrow_mut().due.push(bytes.into());
+        }
+
+        fn prepare(&self) -> Prepared {
+            self.shared.prepare(&Pass::begin())
+        }
+    }
+
     #[tokio::test]
     async fn a_delivery_needs_the_task_only_for_what_is_left() {
         let (driver, mut peer) = driver();
-        let due = |bytes: &'static str| driver.shared.0.borrow_mut().due.push(bytes.into());
-        due("one");
-        assert!(driver.shared.deliver());
-        assert!(!driver.shared.deliver(), "nothing is due: the task was to be woken for another reason");
-        driver.shared.0.borrow_mut().needs_task = true;
-        due("two");
-        assert!(!driver.shared.deliver());
+        assert_eq!(driver.prepare(), Prepared::Nothing);
+        driver.due("one");
+        assert_eq!((driver.prepare(), driver.shared.write()), (Prepared::Write(3), true));
+        driver.shared.upgraded.borrow_mut().needs_task = true;
+        driver.due("two");
+        assert_eq!(driver.prepare(), Prepared::NeedsTask);
+        let received = read(&mut peer, 6);
+        tokio::select! {
+            () = driver => panic!("the connection has ended"),
+            received = received => assert_eq!(received, b"onetwo"),
+        }
+    }
+
+    #[tokio::test]
+    async fn two_readers_of_a_connection_deliver_in_one_pass() {
+        let (driver, mut peer) = driver();
+        driver.due("two");
+        driver.due("one");
+        assert_eq!((driver.prepare(), driver.prepare()), (Prepared::Write(3), Prepared::Write(3)));
+        assert!(driver.shared.write());
         assert_eq!(read(&mut peer, 6).await, b"onetwo");
     }
 
@@ -288,11 +396,12 @@ mod tests {
     async fn a_full_socket_gets_the_rest_first_and_then_what_is_due() {
         let (driver, mut peer) = driver();
         let large: Vec<u8> = (0..4 << 20).map(|n| (n % 251) as u8).collect();
-        driver.shared.0.borrow_mut().due.push(large.clone().into());
-        assert!(!driver.shared.deliver(), "the task has to wait for the socket");
-        driver.shared.0.borrow_mut().due.push("later".into());
-        assert!(driver.shared.deliver(), "the task waits already");
-        assert_eq!(driver.shared.0.borrow().due.len(), 1, "what is due stays in the log");
+        driver.due(large.clone());
+        assert_eq!(driver.prepare(), Prepared::Write(large.len()));
+        assert!(!driver.shared.write(), "the task has to wait for the socket");
+        driver.due("later");
+        assert_eq!(driver.prepare(), Prepared::Nothing, "the task waits already");
+        assert_eq!(driver.shared.upgraded.borrow().due.len(), 1, "what is due stays in the log");
         let received = async {
             assert_eq!(read(&mut peer, large.len()).await, large);
             assert_eq!(read(&mut peer, 5).await, b"later");

@@ -97,7 +97,7 @@ impl Watched {
     /// Records received bytes until they are parsed.
     fn record(&self, bytes: &[u8]) {
         let before = self.connection.received(bytes.len());
-        if bytes.is_empty() || before >= MOST_KEPT || self.connection.is_upgraded() {
+        if bytes.is_empty() || before >= MOST_KEPT || self.connection.is_released() {
             return;
         }
         LAST_HEAD.with_borrow_mut(|head| {
@@ -138,7 +138,7 @@ impl Watched {
         self.framing.is_upgrade() && !self.connection.has_answered_handshake()
     }
 
-    /// Passes the socket to the protocol that takes over, if there is one. Call it when the response is written.
+    /// Passes the socket to the protocol that takes over, if there is one. Call it when all is written that actix-http has.
     fn release(&mut self, cx: &mut Context<'_>) {
         if self.io.is_some()
             && let Some(start) = self.connection.take_next()
@@ -229,13 +229,13 @@ impl AsyncRead for Watched {
         }
         let Some(io) = &mut self.io else {
             // A connection that was taken over ends here as if its client had closed it.
-            let is_released = self.connection.is_upgraded();
+            let is_released = self.connection.is_released();
             return Poll::Ready(if is_released { Ok(()) } else { Err(io::ErrorKind::NotConnected.into()) });
         };
         let before = buffer.filled().len();
         let outcome = Pin::new(io).poll_read(cx, buffer);
         let came = &buffer.filled()[before..];
-        if !self.connection.is_upgraded() && self.framing.take(came).is_err() {
+        if !self.connection.is_released() && self.framing.take(came).is_err() {
             // actix-http sees this as the end of the client's data.
             buffer.set_filled(before);
             self.refuse_name();
@@ -255,7 +255,7 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let own = if self.connection.is_upgraded() { None } else { malformed::own_answer(bytes) };
+        let own = if self.connection.is_released() { None } else { malformed::own_answer(bytes) };
         let before = match own {
             // Responses to earlier requests are written first.
             Some((begin, _)) if begin > 0 => &bytes[..begin],

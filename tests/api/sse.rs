@@ -1,8 +1,11 @@
 //! Event streams (docs/protocol.md, section 3).
 
-use serde_json::json;
+use std::time::Duration;
 
-use crate::helpers::{soon, spawn_app, spawn_app_with};
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+
+use crate::helpers::{soon, spawn_app, spawn_app_with, until};
 
 #[tokio::test]
 async fn a_stream_begins_with_retry_and_connected_on_both_paths() {
@@ -118,4 +121,73 @@ async fn an_interval_delays_states_but_no_event() {
         app.push_event("deploys", n).await;
         assert_eq!(stream.next().await.unwrap().data()["data"], json!({"n": n}));
     }
+}
+
+/// Returns the head and the body of the stream of a client that sends `request`, up to the end of its connection.
+async fn whole_stream(request: &str) -> (String, Vec<u8>) {
+    let app = spawn_app_with(|config| config.max_connection_age.0 = Duration::from_millis(500));
+    app.push_value("metrics.a", json!({"text": "x".repeat(5_000)})).await;
+    let answer = app.raw(request.as_bytes(), |_| false).await;
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+    (String::from_utf8(answer[..end].to_vec()).unwrap().to_ascii_lowercase(), answer[end + 4..].to_vec())
+}
+
+/// Returns the data of a chunked body that ends with its last chunk, and with nothing behind it.
+fn data_of_chunks(mut body: &[u8]) -> String {
+    let mut data = Vec::new();
+    loop {
+        let line = body.windows(2).position(|bytes| bytes == b"\r\n").unwrap();
+        let size = usize::from_str_radix(std::str::from_utf8(&body[..line]).unwrap(), 16).unwrap();
+        let (chunk, rest) = body[line + 2..].split_at(size);
+        data.extend_from_slice(chunk);
+        body = rest.strip_prefix(b"\r\n").unwrap();
+        if size == 0 {
+            assert!(body.is_empty(), "{}", String::from_utf8_lossy(body));
+            return String::from_utf8(data).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_is_whole_chunks_and_the_connection_has_no_other_response() {
+    let pipelined =
+        "GET /events?channels=metrics.a HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let (head, body) = whole_stream(pipelined).await;
+    assert!(head.starts_with("http/1.1 200 ") && head.contains("\r\ntransfer-encoding: chunked"), "{head}");
+    assert!(head.contains("\r\nconnection: close"), "{head}");
+    let text = data_of_chunks(&body);
+    assert!(text.starts_with("retry: 2000\n\n") && text.contains("event: metric\n"), "{text}");
+    let last = text.trim_end().rsplit("\n\n").next().unwrap();
+    assert!(last.starts_with("event: bye\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_stream_in_http_1_0_has_no_chunks() {
+    let (head, body) = whole_stream("GET /events?channels=metrics.a HTTP/1.0\r\nHost: x\r\n\r\n").await;
+    assert!(head.starts_with("http/1.0 200 ") && !head.contains("transfer-encoding"), "{head}");
+    let text = String::from_utf8(body).unwrap();
+    assert!(text.starts_with("retry: 2000\n\n") && text.ends_with("\n\n"), "{text}");
+    assert!(text.contains("\n\nid: ") && text.contains("event: bye\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_on_and_on_is_disconnected_and_one_that_leaves_is_noticed() {
+    let app = spawn_app();
+    let open = async |count: f64| {
+        until("the number of streams", || async {
+            (app.counter("tricast_connections{transport=\"sse\"}").await == count).then_some(())
+        })
+        .await;
+    };
+    let request = format!("GET /events HTTP/1.1\r\nHost: {}\r\n\r\n", app.address);
+    let mut stream = tokio::net::TcpStream::connect(app.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    open(1.0).await;
+    soon("the end of the connection", async { while stream.write_all(&[b'x'; 8_192]).await.is_ok() {} }).await;
+    open(0.0).await;
+    let mut stream = tokio::net::TcpStream::connect(app.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    open(1.0).await;
+    drop(stream);
+    open(0.0).await;
 }

@@ -1,6 +1,9 @@
 //! Metrics of the server itself: plain atomics that any thread can update without waiting.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    time::Duration,
+};
 
 /// Number that only grows.
 #[derive(Debug, Default)]
@@ -48,6 +51,17 @@ impl Gauge {
 pub const LATENCY_BUCKETS: [f64; 12] =
     [0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 
+/// The same in nanoseconds.
+const BUCKET_NANOS: [u64; LATENCY_BUCKETS.len()] = {
+    let mut nanos = [0; LATENCY_BUCKETS.len()];
+    let mut number = 0;
+    while number < nanos.len() {
+        nanos[number] = (LATENCY_BUCKETS[number] * 1e9 + 0.5) as u64;
+        number += 1;
+    }
+    nanos
+};
+
 /// Histogram of latencies, with the buckets [`LATENCY_BUCKETS`].
 #[derive(Debug, Default)]
 pub struct Histogram {
@@ -55,13 +69,34 @@ pub struct Histogram {
     micros: AtomicU64,
 }
 
+/// Latency with its bucket, which may be counted many times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Latency {
+    bucket: usize,
+    micros: u64,
+}
+
+impl Latency {
+    /// Returns the latency `elapsed` with its bucket.
+    pub fn of(elapsed: Duration) -> Self {
+        let nanos = elapsed.as_nanos() as u64;
+        // From the first one: most latencies are small.
+        let bucket = BUCKET_NANOS.iter().position(|bound| nanos <= *bound).unwrap_or(BUCKET_NANOS.len());
+        Self { bucket, micros: nanos / 1_000 }
+    }
+}
+
 impl Histogram {
     /// Counts `times` observations of `elapsed`.
-    pub fn observe(&self, elapsed: std::time::Duration, times: u64) {
-        let seconds = elapsed.as_secs_f64();
-        let bucket = LATENCY_BUCKETS.partition_point(|bound| *bound < seconds);
-        self.buckets[bucket].fetch_add(times, Ordering::Relaxed);
-        self.micros.fetch_add((elapsed.as_micros() as u64).saturating_mul(times), Ordering::Relaxed);
+    pub fn observe(&self, elapsed: Duration, times: u64) {
+        self.add(Latency::of(elapsed), times);
+    }
+
+    /// Counts `times` observations of `latency`.
+    #[inline]
+    pub fn add(&self, latency: Latency, times: u64) {
+        self.buckets[latency.bucket].fetch_add(times, Ordering::Relaxed);
+        self.micros.fetch_add(latency.micros.saturating_mul(times), Ordering::Relaxed);
     }
 
     /// Returns the sum in seconds, the number of observations, and for each bound the observations in its bucket (not
@@ -332,8 +367,6 @@ impl Counters {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -22,16 +22,22 @@ use super::{
     throttle_group::Member,
 };
 
+mod pass;
 mod readers;
 mod slot;
 mod topic;
 
-pub use slot::{Deliver, Due, DueList};
+pub use pass::{Deliver, Pass, Prepared};
+pub(crate) use readers::LatestState;
+pub use slot::{Due, DueList};
 use slot::{STATE, Slot, Slots};
 use topic::Topic;
 
 /// Readers that are woken before other tasks of the worker get their turn.
 const WAKE_CHUNK: usize = 128;
+
+/// Bytes of prepared writes after which they are written: those that are not shared take memory.
+const MAX_PREPARED: usize = 1024 * 1024;
 
 /// Wake-ups of the readers of one log on one worker.
 pub struct Hub {
@@ -241,36 +247,20 @@ impl Hub {
                     }
                 }
                 Timer::Member(member) => inner.slots.notify(member, STATE, now),
-                Timer::Slot(id) => {
-                    if let Some(slot) = inner.slots.by_id.get_mut(id).filter(|slot| slot.deadline == Some(at)) {
-                        slot.deadline = None;
-                        inner.slots.queue(id);
-                    }
-                }
+                Timer::Slot(id) => inner.slots.end_deadline(id, at),
             }
         }
     }
 
-    /// Wakes the queued readers, in chunks.
+    /// Delivers to the queued readers, or wakes their tasks, in chunks.
     async fn wake(&self) {
         let queue = std::mem::take(&mut self.inner.borrow_mut().slots.to_wake);
+        let mut writes = Vec::new();
         for (index, chunk) in queue.chunks(WAKE_CHUNK).enumerate() {
             if index > 0 {
                 tokio::task::yield_now().await;
             }
-            for id in chunk {
-                let id = *id as usize;
-                let Some(deliver) = self.inner.borrow_mut().slots.by_id.get_mut(id).map(Slot::take_turn) else {
-                    continue;
-                };
-                // Without a borrow: the delivery takes the data from this hub.
-                if deliver.and_then(|deliver| deliver.upgrade()).is_some_and(|deliver| deliver.deliver()) {
-                    continue;
-                }
-                if let Some(Slot { waker: Some(waker), .. }) = self.inner.borrow().slots.by_id.get(id) {
-                    waker.wake_by_ref();
-                }
-            }
+            self.deliver(chunk, &mut writes);
         }
         let mut inner = self.inner.borrow_mut();
         if inner.slots.to_wake.is_empty() {
@@ -278,6 +268,47 @@ impl Hub {
             let mut queue = queue;
             queue.clear();
             inner.slots.to_wake = queue;
+        }
+    }
+
+    /// Delivers to the readers in `chunk`, and wakes the tasks of those to which it can't. `writes` is an empty buffer.
+    fn deliver(&self, chunk: &[u32], writes: &mut Vec<(u32, Rc<dyn Deliver>)>) {
+        let pass = Pass::begin();
+        let mut prepared = 0;
+        for &id in chunk {
+            let Some(deliver) = self.inner.borrow_mut().slots.by_id.get_mut(id as usize).map(Slot::take_turn) else {
+                continue;
+            };
+            // Without a borrow: the delivery takes the data from this hub.
+            match deliver.as_ref().map_or(Prepared::NeedsTask, |deliver| deliver.prepare(&pass)) {
+                Prepared::Nothing => {}
+                Prepared::Write(bytes) => {
+                    writes.extend(deliver.map(|deliver| (id, deliver)));
+                    prepared += bytes;
+                    if prepared >= MAX_PREPARED {
+                        self.write(writes);
+                        prepared = 0;
+                    }
+                }
+                Prepared::NeedsTask => self.wake_task(id),
+            }
+        }
+        // The deliveries are counted before a client can have them.
+        drop(pass);
+        self.write(writes);
+    }
+
+    fn write(&self, writes: &mut Vec<(u32, Rc<dyn Deliver>)>) {
+        for (id, deliver) in writes.drain(..) {
+            if !deliver.write() {
+                self.wake_task(id);
+            }
+        }
+    }
+
+    fn wake_task(&self, id: u32) {
+        if let Some(slot) = self.inner.borrow_mut().slots.by_id.get_mut(id as usize) {
+            slot.wake();
         }
     }
 }

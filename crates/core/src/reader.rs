@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::{
@@ -55,6 +56,19 @@ pub struct Collected {
     pub waiting_since: Option<Instant>,
 }
 
+/// Newest state of a channel, taken by [`Reader::take_state`].
+#[derive(Debug)]
+pub struct DueState {
+    /// The state, or the end of the channel.
+    pub publication: Rc<Arc<Publication>>,
+    /// Cursor that covers the delivery; `None` if it is the publication's own, so that the shared bytes are right.
+    pub cursor: Option<Position>,
+    /// Number of its versions that were skipped.
+    pub conflated: u64,
+    /// Time since which it was due.
+    pub waiting_since: Option<Instant>,
+}
+
 /// Order in which a reader that resumes gets the missed data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CatchUp {
@@ -65,19 +79,15 @@ pub enum CatchUp {
 }
 
 /// Subscriptions and positions of one client. Belongs to the thread of its [`Hub`].
+///
+/// The fields are in this order in memory, with the first subscription among them: a delivery waits for few cache lines.
+#[repr(C)]
 pub struct Reader {
     hub: Rc<Hub>,
     slot: u32,
-    subscriptions: Vec<Option<Subscription>>,
-    /// Offset up to which events were delivered, as far as cursors claim it.
-    delivered_to: u64,
-    /// Value of `delivered_to` to restore once a rewound subscription has caught up.
-    rewound_from: u64,
     order: CatchUp,
     /// Whether a resume is not complete yet.
     catching_up: bool,
-    /// Filter of deliverable data; `None` allows everything.
-    filter: Option<Rc<dyn Filter>>,
     /// View of the snapshot that the filter allows.
     view: View,
     pace: Pace,
@@ -85,6 +95,13 @@ pub struct Reader {
     notices_seen: u64,
     /// Notices that were in force when a subscription to their channel began.
     late_notices: Vec<Arc<Publication>>,
+    /// Offset up to which events were delivered, as far as cursors claim it.
+    delivered_to: u64,
+    /// Value of `delivered_to` to restore once a rewound subscription has caught up.
+    rewound_from: u64,
+    subscriptions: SmallVec<[Option<Subscription>; 1]>,
+    /// Filter of deliverable data; `None` allows everything.
+    filter: Option<Rc<dyn Filter>>,
 }
 
 /// Restrictions for a slow client.
@@ -116,7 +133,7 @@ impl Reader {
         Self {
             slot: hub.add_reader(),
             hub: Rc::clone(hub),
-            subscriptions: Vec::new(),
+            subscriptions: SmallVec::new(),
             delivered_to: 0,
             rewound_from: 0,
             order,
@@ -153,7 +170,8 @@ impl Reader {
         self.hub.set_waker(self.slot, waker);
     }
 
-    /// Sets what the hub calls before it wakes the task, if nothing was set yet.
+    /// Sets what the hub calls in place of waking the task, when data is due. That ends when it returns `false`, with a
+    /// deadline, and with the drain of the server: then the task is woken, and has to call this again.
     pub fn set_deliver(&self, deliver: &Weak<dyn Deliver>) {
         self.hub.set_deliver(self.slot, deliver);
     }

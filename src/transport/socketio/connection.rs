@@ -31,11 +31,12 @@ use crate::{
     web::{
         caller::Caller,
         state::{State, StreamSlot},
+        upgrade::Delivery,
     },
 };
 use tricast_auth::Identity;
 use tricast_core::{
-    hub::Deliver,
+    hub::{Deliver, Pass},
     pause,
     protocol::close::CloseReason,
     reader::{CatchUp, Reader},
@@ -79,8 +80,6 @@ pub(super) struct Connection {
     /// Number of `CONNECT`s so far.
     connects: u64,
     assembly: Option<Assembly>,
-    /// Time of the next action although no data is due.
-    wake_at: Option<Instant>,
     next_ping: Instant,
     pong_until: Option<Instant>,
     /// Time within which the client has to join a namespace.
@@ -134,7 +133,6 @@ impl Connection {
             pending: Vec::new(),
             connects: 0,
             assembly: None,
-            wake_at: Some(now),
             next_ping: now + config.heartbeat.interval.0,
             pong_until: None,
             connect_until: time::connect_until(limits, now),
@@ -190,28 +188,28 @@ impl Connection {
         self.sockets.iter().for_each(|socket| socket.set_deliver(deliver));
     }
 
-    /// Returns the data that is due at `now` for a WebSocket, if that is all there is to do; `None` if
-    /// [`Connection::next_write`] has to be called.
-    pub(super) fn deliver(&mut self, now: Instant) -> Option<Bytes> {
-        if self.closing.is_some() || !self.packets.is_empty() || self.wake_at.is_some_and(|at| now >= at) {
-            return None;
+    /// Returns the due data for a WebSocket: that of one stream, as each of them has its turn.
+    pub(super) fn deliver(&mut self, pass: &Pass) -> Delivery {
+        if self.closing.is_some() || !self.packets.is_empty() {
+            return Delivery::by_the_task();
         }
-        self.sockets.iter_mut().find_map(|socket| socket.deliver(now, &mut self.packets))
+        let packets = &mut self.packets;
+        self.sockets.iter_mut().find_map(|socket| socket.deliver(pass, packets)).unwrap_or_else(Delivery::by_the_task)
     }
 
-    /// Returns whether there are packets or due data to write, as after [`Connection::deliver`].
+    /// Returns whether there are packets or due data to write.
     pub(super) fn is_unfinished(&self) -> bool {
         !self.packets.is_empty() || self.sockets.iter().any(Socket::is_unfinished)
     }
 
     /// Returns the next bytes to write in `framing`; `None` if there are none at the moment.
-    pub(super) fn next_write(&mut self, now: Instant, framing: Framing) -> Option<Bytes> {
-        self.keep_time(now);
+    pub(super) fn next_write(&mut self, pass: &Pass, framing: Framing) -> Option<Bytes> {
+        self.keep_time(pass.now);
         let mut out = Vec::new();
         output::write(&mut out, &mut self.packets, framing);
         if self.closing.is_none() {
             for socket in &mut self.sockets {
-                let written = socket.advance(now, framing, &mut out, &mut self.packets);
+                let written = socket.advance(pass, framing, &mut out, &mut self.packets);
                 match (written, framing) {
                     (None, _) => {}
                     // The next socket has its turn with the next write.

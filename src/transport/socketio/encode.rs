@@ -42,15 +42,15 @@ fn shared(
     with_offset: bool,
     cursor: Option<Position>,
 ) -> Bytes {
-    let own = publication.own_cursor().to_string();
     let encoded = publication.encoded(slot, |publication| {
         let mut text = start(publication);
-        text.push_str(&end(&own, true));
+        text.push_str(&end(&publication.own_cursor().to_string(), true));
         frame::text(&text, false)
     });
     if with_offset && cursor.is_none() {
         return encoded.clone();
     }
+    let own = publication.own_cursor().to_string();
     let text = text_of(encoded);
     let kept = text.len().saturating_sub(end(&own, true).len());
     let cursor = cursor.map_or(own, |cursor| cursor.to_string());

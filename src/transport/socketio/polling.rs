@@ -15,7 +15,7 @@ use super::{
     registry::Registry,
 };
 use crate::web::{body, connection::be_patient, middleware::Held, problem::Problem, state::State, turn::Turn};
-use tricast_core::counters::Limit;
+use tricast_core::{counters::Limit, hub::Pass};
 
 /// Least time between two empty polls while a WebSocket is probed.
 const PROBE_PAUSE: Duration = Duration::from_millis(100);
@@ -31,7 +31,7 @@ pub(super) fn start(mut connection: Connection, registry: web::Data<Registry>) -
     let link = Arc::new(Link::default());
     let sid = Arc::clone(connection.sid());
     registry.insert(sid, Arc::clone(&link));
-    let open = connection.next_write(Instant::now(), Framing::Payload).unwrap_or_default();
+    let open = connection.next_write(&Pass::begin(), Framing::Payload).unwrap_or_default();
     let session =
         Session { connection, link, registry, turn: Turn::default(), next_noop: Instant::now(), linger: None };
     actix_web::rt::spawn(session.run());
@@ -80,7 +80,8 @@ impl Session {
                     }
                 }
                 self.connection.poll(cx);
-                let now = Instant::now();
+                let pass = Pass::begin();
+                let now = pass.now;
                 self.connection.keep_time(now);
                 if self.connection.is_done() {
                     // A poll of a client that has left is released, whichever of its requests came first.
@@ -129,7 +130,7 @@ impl Session {
                 if framing == Framing::Payload && self.connection.is_unfinished() && self.turn.poll(cx).is_pending() {
                     break;
                 }
-                match self.connection.next_write(now, framing) {
+                match self.connection.next_write(&pass, framing) {
                     Some(bytes) => self.link.write(bytes),
                     None if !self.connection.is_done() => {
                         takes_data = true;

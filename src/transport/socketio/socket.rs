@@ -9,7 +9,6 @@ use std::{
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::{
     link::Framing,
@@ -20,12 +19,12 @@ use super::{
 };
 use crate::{
     transport::stream::{End, Stream, StreamConfig, commands::Commands, rpc::InFlight},
-    web::{caller::Caller, state::State},
+    web::{caller::Caller, state::State, upgrade::Delivery},
 };
 use tricast_core::{
     channel::{Channel, Selector},
     counters::Transport,
-    hub::Deliver,
+    hub::{Deliver, Pass},
     position::Position,
     reader::CatchUp,
 };
@@ -179,23 +178,23 @@ impl Socket {
         }
     }
 
-    /// Advances to `now` and returns the next write, behind the bytes in `out`.
+    /// Advances to the time of `pass` and returns the next write, behind the bytes in `out`.
     pub(super) fn advance(
         &mut self,
-        now: Instant,
+        pass: &Pass,
         framing: Framing,
         out: &mut Vec<u8>,
         packets: &mut Packets,
     ) -> Option<Bytes> {
         match framing {
-            Framing::Payload => self.advance_as::<true>(now, out, packets),
-            Framing::Frames => self.advance_as::<false>(now, out, packets),
+            Framing::Payload => self.advance_as::<true>(pass, out, packets),
+            Framing::Frames => self.advance_as::<false>(pass, out, packets),
         }
     }
 
     fn advance_as<const PAYLOAD: bool>(
         &mut self,
-        now: Instant,
+        pass: &Pass,
         out: &mut Vec<u8>,
         packets: &mut Packets,
     ) -> Option<Bytes> {
@@ -209,21 +208,20 @@ impl Socket {
             packets,
             end,
         };
-        let mut written = stream.advance(now, &mut output);
+        let mut written = stream.advance(pass, &mut output);
         if written.is_none()
             && let Some(metrics) = metrics
         {
             output.is_second = true;
             output.with_offset = false;
-            written = metrics.advance(now, &mut output);
+            written = metrics.advance(pass, &mut output);
         }
         *out = output.out;
         written
     }
 
-    /// Returns the data that is due at `now` for a WebSocket, if that is all there is to do; `None` if
-    /// [`Socket::advance`] has to be called.
-    pub(super) fn deliver(&mut self, now: Instant, packets: &mut Packets) -> Option<Bytes> {
+    /// Returns the due data for a WebSocket; `None` if none of its streams has any.
+    pub(super) fn deliver(&mut self, pass: &Pass, packets: &mut Packets) -> Option<Delivery> {
         let Self { namespace, with_offset, stream, metrics, rooms, end, .. } = self;
         let is_second = !stream.reader.has_due();
         let mut output = NamespaceOutput::<false> {
@@ -235,13 +233,13 @@ impl Socket {
             packets,
             end,
         };
-        let stream = if is_second { metrics.as_deref_mut()? } else { stream };
-        stream.deliver(now, &mut output)
+        let stream = if is_second { metrics.as_deref_mut().filter(|stream| stream.reader.has_due())? } else { stream };
+        Some(stream.deliver(pass, &mut output))
     }
 
-    /// Returns whether [`Socket::advance`] has something to do after [`Socket::deliver`].
+    /// Returns whether [`Socket::advance`] has something to write, or to end.
     pub(super) fn is_unfinished(&self) -> bool {
-        self.end.is_some() || self.streams().any(|stream| stream.has_more() || stream.reader.has_due())
+        self.end.is_some() || self.streams().any(Stream::has_due)
     }
 
     /// Sets what the hub calls when data is due.
@@ -253,14 +251,13 @@ impl Socket {
         std::iter::once(&self.stream).chain(self.metrics.as_deref())
     }
 
-    /// Sets the readers' timers to the next time at which [`Socket::advance`] has something to do, and returns it.
-    pub(super) fn arm(&self) -> Option<Instant> {
-        let deadlines = self.streams().filter_map(|stream| {
-            let deadline = stream.deadline()?;
-            stream.reader.set_deadline(deadline);
-            Some(deadline)
-        });
-        deadlines.min()
+    /// Sets the readers' timers to the next time at which [`Socket::advance`] has something to do.
+    pub(super) fn arm(&self) {
+        for stream in self.streams() {
+            if let Some(deadline) = stream.deadline() {
+                stream.reader.set_deadline(deadline);
+            }
+        }
     }
 
     /// Carries out an event of the client.

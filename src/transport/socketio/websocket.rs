@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 use super::{
     codec::engine::{self, EnginePacket},
@@ -22,11 +22,11 @@ use crate::{
         CLOSE_WAIT, FAILED_WAIT, FrameError,
         frame::{self, Decoder, Incoming},
     },
-    web::upgrade::{Upgraded, Wire},
+    web::upgrade::{Delivery, Upgraded, Wire},
 };
 use tricast_core::{
     counters::{Counters, Limit},
-    hub::Deliver,
+    hub::{Deliver, Pass},
     protocol::close::CloseReason,
 };
 
@@ -179,7 +179,7 @@ impl Upgraded for Direct {
             return Poll::Ready(None);
         }
         if !self.connection.is_done()
-            && let Some(bytes) = self.connection.next_write(Instant::now(), Framing::Frames)
+            && let Some(bytes) = self.connection.next_write(&Pass::begin(), Framing::Frames)
         {
             return Poll::Ready(Some(bytes));
         }
@@ -194,12 +194,8 @@ impl Upgraded for Direct {
         self.connection.set_deliver(deliver);
     }
 
-    fn deliver(&mut self) -> Option<Bytes> {
-        if self.is_over { None } else { self.connection.deliver(Instant::now()) }
-    }
-
-    fn needs_task(&mut self) -> bool {
-        self.connection.is_unfinished()
+    fn deliver(&mut self, pass: &Pass) -> Delivery {
+        if self.is_over { Delivery::by_the_task() } else { self.connection.deliver(pass) }
     }
 }
 

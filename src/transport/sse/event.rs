@@ -5,6 +5,7 @@ use std::fmt::{Display, Write};
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::chunk;
 use tricast_core::{protocol::slot, publication::Publication, snapshot::SNAPSHOT};
 
 /// Comment that keeps proxies from cutting the stream.
@@ -31,15 +32,15 @@ pub(super) fn write_retry(out: &mut String, delay: std::time::Duration) {
     let _ = write!(out, "retry: {}\n\n", delay.as_millis());
 }
 
-/// Returns the block of a state or event, with its own cursor or the given one.
-pub(super) fn block(publication: &Publication, cursor: Option<&dyn Display>) -> Bytes {
+/// Returns the block of a state or event as one chunk, with its own cursor or the given one.
+pub(super) fn chunk_of(publication: &Publication, cursor: Option<&dyn Display>) -> Bytes {
     match cursor {
-        Some(cursor) => make(publication, cursor),
-        None => publication.encoded(slot::SSE, |p| make(p, &p.own_cursor())).clone(),
+        Some(cursor) => chunk::of(&block(publication, cursor)),
+        None => publication.encoded(slot::SSE, |p| chunk::of(&block(p, &p.own_cursor()))).clone(),
     }
 }
 
-fn make(publication: &Publication, cursor: &dyn Display) -> Bytes {
+fn block(publication: &Publication, cursor: &dyn Display) -> String {
     let channel = publication.channel.as_str();
     let data = String::from_utf8_lossy(&publication.data);
     let time = &publication.time_text;
@@ -73,7 +74,7 @@ fn make(publication: &Publication, cursor: &dyn Display) -> Bytes {
             }
         }
     }
-    out.into()
+    out
 }
 
 #[cfg(test)]
@@ -95,7 +96,7 @@ mod tests {
             Timestamp::UNIX_EPOCH,
             Bytes::from_static(data.as_bytes()),
         );
-        String::from_utf8(block(&publication, None).to_vec()).unwrap()
+        block(&publication, &publication.own_cursor())
     }
 
     #[test]
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_that_is_not_its_own_is_written() {
+    fn a_block_is_one_shared_chunk_unless_its_cursor_is_another() {
         let publication = Publication::new(
             Epoch::parse("e").unwrap(),
             Channel::parse("a").unwrap(),
@@ -130,8 +131,10 @@ mod tests {
             Timestamp::UNIX_EPOCH,
             Bytes::from_static(b"{}"),
         );
-        let bytes = block(&publication, Some(&"e:9.6"));
-        assert!(bytes.starts_with(b"id: e:9.6\n"));
-        assert!(block(&publication, None).starts_with(b"id: e:7\n"), "and does not stick");
+        let bytes = chunk_of(&publication, Some(&"e:9.6"));
+        assert!(chunk::data_of(&bytes).starts_with(b"id: e:9.6\n"));
+        let shared = chunk_of(&publication, None);
+        assert!(chunk::data_of(&shared).starts_with(b"id: e:7\n"), "and does not stick");
+        assert_eq!(shared.as_ptr(), chunk_of(&publication, None).as_ptr(), "encoded once");
     }
 }

@@ -27,6 +27,7 @@ use actix_web::{
 };
 use serde_json::json;
 
+mod chunk;
 mod config;
 pub(crate) mod control;
 mod event;
@@ -35,12 +36,13 @@ mod schema;
 mod session;
 
 pub use config::SseConfig;
+use control::Registration;
 pub use control::SessionRegistry;
 
 use crate::{
     shutdown::{reconnect_after, reconnect_soon},
     transport::stream::{
-        Session, Stream,
+        Stream,
         cutover::{Backfill, Cutover},
         resume::Verdict,
     },
@@ -53,6 +55,7 @@ use crate::{
         request_id::RequestId,
         route,
         state::{State, WorkerState},
+        upgrade,
     },
 };
 use tricast_core::{
@@ -166,9 +169,10 @@ pub(crate) async fn open(
     }
     match stream(&state, **config, registry.into_inner(), &request, &query).await {
         Err(problem) => refuse(&state, &request, &query, problem),
-        Ok(session) => {
-            let mut response = head(StatusCode::OK);
-            Ok(response.body(session))
+        Ok(Opened { stream, greeting, registration }) => {
+            upgrade::stream(&request, head(StatusCode::OK).finish(), move |wire, framing| {
+                session::open(stream, &config, &greeting, registration, wire, framing)
+            })
         }
     }
 }
@@ -210,13 +214,21 @@ fn head(status: StatusCode) -> actix_web::HttpResponseBuilder {
     response
 }
 
+/// Stream whose response is still to be sent.
+struct Opened {
+    stream: Stream,
+    /// First blocks of the stream.
+    greeting: String,
+    registration: Registration,
+}
+
 async fn stream(
     state: &Rc<State>,
     config: SseConfig,
     registry: Arc<SessionRegistry>,
     request: &HttpRequest,
     query: &Query,
-) -> Result<Session<session::EventStream>, Problem> {
+) -> Result<Opened, Problem> {
     let mut slot = state.open_stream(Transport::Sse, state.address(request))?;
     let caller = access::identify_stream(state, request).await?;
     let log = &caller.tenant.log;
@@ -262,7 +274,7 @@ async fn stream(
             None => stream.reader.subscribe_with(selector, interval, None, first),
         }
     }
-    Ok(session::open(stream, &config, greeting, registration))
+    Ok(Opened { stream, greeting, registration })
 }
 
 /// Returns `retry:`, `connected`, and before it `gap` if the cursor does not fit: scripts cannot see headers, so the

@@ -1,12 +1,19 @@
 //! One event stream: its control messages and heartbeat on the stream engine.
 
-use std::{collections::HashMap, fmt::Display, rc::Rc, task::Context, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt::Display,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
+    chunk,
     config::SseConfig,
     control::{Control, ControlMessage, Registration},
     event,
@@ -14,7 +21,12 @@ use super::{
 use crate::{
     shutdown::reconnect_after,
     transport::stream::{Encoder, End, Notice, Output, Protocol, Session, Stream, StreamConfig, subscriptions},
-    web::{caller::Caller, problem::Problem, state::State},
+    web::{
+        caller::Caller,
+        problem::Problem,
+        state::State,
+        upgrade::{BodyFraming, Wire},
+    },
 };
 use tricast_core::{
     channel::Selector,
@@ -33,13 +45,21 @@ use tricast_core::{
 /// Bytes of events per write.
 const BUDGET: usize = 256 * 1024;
 
-/// Event stream without its deliveries.
+/// Bytes that a client may send on a connection with a stream. They are ignored: a pipelined request, or the body of the
+/// request of the stream.
+const MAX_IGNORED: usize = 64 * 1024;
+
+/// Event stream without its deliveries. The first two fields are those of a delivery.
+#[repr(C)]
 pub(super) struct EventStream {
+    wire: Wire,
+    output: Blocks,
+    /// Bytes of the client that were ignored.
+    ignored: usize,
     comment_interval: Duration,
     ping_interval: Duration,
     next_comment: Instant,
     next_ping: Instant,
-    output: Blocks,
     registration: Registration,
 }
 
@@ -47,20 +67,26 @@ pub(super) struct EventStream {
 pub(super) const STREAM: StreamConfig =
     StreamConfig { transport: Transport::Sse, order: CatchUp::EventsFirst, budget: BUDGET };
 
-/// Returns the session of a stream that begins with `greeting`.
+/// Returns the session of a stream that begins with `greeting`, on a connection that was taken over.
 pub(super) fn open(
     stream: Stream,
     config: &SseConfig,
-    greeting: String,
+    greeting: &str,
     registration: Registration,
+    wire: Wire,
+    framing: BodyFraming,
 ) -> Session<EventStream> {
     let now = Instant::now();
+    let mut output = Blocks { state: Rc::clone(&stream.state), pending: Vec::new(), framing, is_ended: false };
+    output.push(greeting);
     let protocol = EventStream {
+        wire,
+        ignored: 0,
         comment_interval: config.comment_interval,
         ping_interval: config.ping_interval,
         next_comment: now + config.comment_interval,
         next_ping: now + config.ping_interval,
-        output: Blocks { state: Rc::clone(&stream.state), pending: greeting.into_bytes(), is_ended: false },
+        output,
         registration,
     };
     Session::new(stream, protocol)
@@ -69,13 +95,18 @@ pub(super) fn open(
 impl Protocol for EventStream {
     type Output = Blocks;
 
+    fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
+    }
+
     fn output(&mut self) -> &mut Blocks {
         &mut self.output
     }
 
     fn receive(&mut self, stream: &mut Stream, cx: &mut Context<'_>) {
+        self.ignore_input(cx);
         while self.output.is_open()
-            && let std::task::Poll::Ready(message) = self.registration.inbox.poll(cx.waker())
+            && let Poll::Ready(message) = self.registration.inbox.poll(cx.waker())
         {
             let ControlMessage { request_id, control, reply } = message;
             let result = carry_out(stream, request_id, control);
@@ -90,7 +121,7 @@ impl Protocol for EventStream {
         }
         if now >= self.next_comment {
             self.next_comment = now + self.comment_interval;
-            self.output.pending.extend_from_slice(event::COMMENT.as_bytes());
+            self.output.push(event::COMMENT);
         }
         if now >= self.next_ping {
             self.next_ping = now + self.ping_interval;
@@ -105,6 +136,21 @@ impl Protocol for EventStream {
 
     fn is_finished(&self) -> bool {
         self.output.is_ended
+    }
+}
+
+impl EventStream {
+    /// Reads what the client sends, to notice the end of its connection.
+    fn ignore_input(&mut self, cx: &mut Context<'_>) {
+        while self.ignored <= MAX_IGNORED {
+            match self.wire.poll_read(cx, |bytes| self.ignored += bytes.len()) {
+                Poll::Pending => return,
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => break,
+            }
+        }
+        // The client is gone, or sends what nobody asked for.
+        self.output.abandon();
     }
 }
 
@@ -142,18 +188,40 @@ fn carry_out<'a>(
     }
 }
 
-/// Blocks to the client.
+/// Blocks to the client, in the framing of the response's body.
 pub(super) struct Blocks {
     state: Rc<State>,
     pending: Vec<u8>,
+    framing: BodyFraming,
     is_ended: bool,
 }
 
 impl Blocks {
+    fn push(&mut self, text: &str) {
+        match self.framing {
+            BodyFraming::Chunked => chunk::write(&mut self.pending, text.as_bytes()),
+            BodyFraming::UntilClose => self.pending.extend_from_slice(text.as_bytes()),
+        }
+    }
+
     fn write(&mut self, write: impl FnOnce(&mut String)) {
         let mut out = String::new();
         write(&mut out);
-        self.pending.extend_from_slice(out.as_bytes());
+        self.push(&out);
+    }
+
+    /// Returns the bytes of a chunk in the framing of the body.
+    fn framed(&self, chunk: Bytes) -> Bytes {
+        match self.framing {
+            BodyFraming::Chunked => chunk,
+            BodyFraming::UntilClose => chunk::data_of(&chunk),
+        }
+    }
+
+    /// Ends the stream of a client that is gone.
+    fn abandon(&mut self) {
+        self.pending.clear();
+        self.is_ended = true;
     }
 
     fn say_bye(&mut self, reason: &str, after: Duration) {
@@ -167,7 +235,7 @@ impl Blocks {
 
 impl Encoder for Blocks {
     fn publication(&self, publication: &Publication, cursor: Option<Position>) -> Bytes {
-        event::block(publication, cursor.as_ref().map(|cursor| cursor as &dyn Display))
+        self.framed(event::chunk_of(publication, cursor.as_ref().map(|cursor| cursor as &dyn Display)))
     }
 
     fn gap(&self, channels: &[Selector], cursor: &Position) -> Bytes {
@@ -175,7 +243,7 @@ impl Encoder for Blocks {
         let gap = json!({"channels": channels, "cursor": cursor.to_string(), "reason": "too_old"});
         let mut out = String::new();
         event::write_json(&mut out, Some(cursor), "gap", &gap);
-        out.into()
+        self.framed(chunk::of(&out))
     }
 }
 
@@ -211,6 +279,9 @@ impl Output for Blocks {
                     event::write_block(out, None, "error", &problem);
                 });
             }
+        }
+        if self.framing == BodyFraming::Chunked {
+            self.pending.extend_from_slice(chunk::LAST);
         }
         self.is_ended = true;
     }

@@ -13,21 +13,15 @@
 //! | `commands`, `rpc` | the client's commands, and the requests that need an answer |
 //! | `cutover` | backfill, and the point where live values follow it |
 //! | `write_batch` | everything that is due as one write |
+//! | `session` | a connection that carries one stream |
 //! | `slow_client` | backpressure levels |
 //! | `rate_limit` | messages per connection |
 //!
-//! Nothing here knows a socket: [`Session::poll_write`] returns the next bytes, whether the caller is a response body or a
-//! task that owns the socket.
+//! Only [`Session`] has a connection: a [`Stream`] returns the next bytes, whoever writes them, because several of them can
+//! share one connection or a poll.
 
-use std::{
-    convert::Infallible,
-    pin::Pin,
-    rc::{Rc, Weak},
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{rc::Rc, task::Context, time::Duration};
 
-use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -37,10 +31,13 @@ pub(super) mod cutover;
 pub(super) mod rate_limit;
 pub(super) mod resume;
 pub(super) mod rpc;
+mod session;
 pub(super) mod slow_client;
 pub(super) mod subscriptions;
 pub(super) mod token_expiry;
 mod write_batch;
+
+pub(super) use session::Session;
 
 use auth_state::{AuthEvent, AuthState};
 use slow_client::{LevelChange, SlowClient};
@@ -52,6 +49,7 @@ use crate::{
         caller::Caller,
         problem::Problem,
         state::{State, StreamSlot},
+        upgrade::{Delivery, Wire},
     },
 };
 use tricast_auth::Identity;
@@ -59,7 +57,7 @@ use tricast_core::{
     channel::Selector,
     clock::rfc3339,
     counters::{BackpressureLevel, Limit, Transport},
-    hub::Deliver,
+    hub::Pass,
     pause,
     position::Position,
     publication::Publication,
@@ -78,18 +76,21 @@ pub(super) struct StreamConfig {
 }
 
 /// One client's stream out of the log.
+///
+/// The fields are in this order in memory: a delivery waits for few cache lines, and the last fields are not needed for it.
+#[repr(C)]
 pub(super) struct Stream {
     pub(super) state: Rc<State>,
-    pub(super) reader: Reader,
-    pub(super) auth: AuthState,
-    config: StreamConfig,
-    slow_client: SlowClient,
-    /// When the connection reaches its age.
-    retire_at: Option<Instant>,
     /// Due data is left for the next write.
     more: bool,
+    slow_client: SlowClient,
+    config: StreamConfig,
+    pub(super) reader: Reader,
     /// The end has come, and all due data is written.
     is_last_written: bool,
+    /// When the connection reaches its age.
+    retire_at: Option<Instant>,
+    pub(super) auth: AuthState,
     /// The connection's permit, where the connection is this one stream.
     slot: Option<StreamSlot>,
 }
@@ -156,6 +157,9 @@ pub(super) enum End {
 pub(super) trait Protocol {
     /// Output of the protocol.
     type Output: Output;
+
+    /// Returns the connection.
+    fn wire(&mut self) -> &mut Wire;
 
     /// Returns the output, for the messages of the engine.
     fn output(&mut self) -> &mut Self::Output;
@@ -233,8 +237,9 @@ impl Stream {
         rfc3339(self.state.shared.clock.now())
     }
 
-    /// Advances the life-cycle to `now` and returns the next write of publications, if any is due.
-    pub(super) fn advance(&mut self, now: Instant, output: &mut impl Output) -> Option<Bytes> {
+    /// Advances the life-cycle to the time of `pass` and returns the next write of publications, if any is due.
+    pub(super) fn advance(&mut self, pass: &Pass, output: &mut impl Output) -> Option<Bytes> {
+        let now = pass.now;
         self.check_token(now, output);
         // While data wait for the client, they show how slow it is.
         if self.slow_client.deadline(&self.state.shared.limits).is_some_and(|at| now >= at) && !self.reader.has_due() {
@@ -246,7 +251,8 @@ impl Stream {
         let is_draining = self.reader.hub().is_draining();
         let is_last = is_draining || self.retire_at.is_some_and(|at| now >= at);
         // Data that was due before the end is delivered one last time: the client may not be able to ask for it later.
-        let written = if self.is_last_written || !self.reader.has_due() { None } else { self.write(now, output) };
+        let written =
+            if self.is_last_written || !self.reader.has_due() { None } else { self.write(pass, output).bytes };
         self.is_last_written = is_last && !self.more;
         if written.is_none() && is_last && output.is_open() {
             output.end(match is_draining {
@@ -278,33 +284,30 @@ impl Stream {
         }
     }
 
-    /// Writes the data that is due at `now` in one piece, behind the pending bytes.
-    fn write(&mut self, now: Instant, output: &mut impl Output) -> Option<Bytes> {
-        let counters = self.state.shared.counters.of(self.config.transport);
-        let pending = std::mem::take(output.pending());
-        let Batch { bytes, more, since } =
-            write_batch::drain(&mut self.reader, self.config.budget, pending, now, counters, output);
+    /// Returns whether [`Stream::advance`] has data to return.
+    pub(super) fn has_due(&self) -> bool {
+        self.more || self.reader.has_due()
+    }
+
+    /// Returns the due data, without the rest of [`Stream::advance`].
+    pub(super) fn deliver(&mut self, pass: &Pass, output: &mut impl Output) -> Delivery {
+        if output.is_open() { self.write(pass, output) } else { Delivery::by_the_task() }
+    }
+
+    /// Writes the due data in one piece, behind the pending bytes.
+    fn write(&mut self, pass: &Pass, output: &mut impl Output) -> Delivery {
+        let counters = &self.state.shared.counters;
+        let Batch { bytes, more, since } = write_batch::drain(&mut self.reader, &self.config, pass, counters, output);
         self.more = more;
-        if !self.slow_client.is_unaffected(&self.state.shared.limits, since, now) {
+        let is_unaffected = self.slow_client.is_unaffected(&self.state.shared.limits, since, pass.now);
+        if !is_unaffected {
             // While this process was paused no client could take anything.
             let since = since.map(|since| pause::awake_since(since.into_std()));
-            let waited = since.map(|since| now.into_std().saturating_duration_since(since));
-            self.record_pace(waited.unwrap_or_default(), now, output);
+            let waited = since.map(|since| pass.now.into_std().saturating_duration_since(since));
+            self.record_pace(waited.unwrap_or_default(), pass.now, output);
         }
-        bytes
-    }
-
-    /// Returns the data that is due at `now`, if that is all there is to do: [`Stream::advance`] between two deadlines.
-    pub(super) fn deliver(&mut self, now: Instant, output: &mut impl Output) -> Option<Bytes> {
-        if self.reader.hub().is_draining() || !output.is_open() || !output.pending().is_empty() {
-            return None;
-        }
-        self.write(now, output)
-    }
-
-    /// Returns whether data is left for the next write.
-    pub(super) fn has_more(&self) -> bool {
-        self.more
+        // A change of the level has to be sent, and has a deadline.
+        Delivery { bytes, needs_task: more || !is_unaffected }
     }
 
     /// Records that the client took data that was due for `waited`, and changes its backpressure level if that follows.
@@ -329,88 +332,5 @@ impl Stream {
                 output.end(End::TooSlow(reconnect_after()));
             }
         }
-    }
-}
-
-/// A connection that carries one stream.
-pub(super) struct Session<P> {
-    stream: Stream,
-    protocol: P,
-    /// Time of the next action although no data is due.
-    wake_at: Option<Instant>,
-}
-
-impl<P: Protocol> Session<P> {
-    pub(super) fn new(stream: Stream, protocol: P) -> Self {
-        // Until the first poll has set it, there is something to do.
-        Self { stream, protocol, wake_at: Some(Instant::now()) }
-    }
-
-    /// Returns the protocol of the connection.
-    pub(super) fn protocol_mut(&mut self) -> &mut P {
-        &mut self.protocol
-    }
-
-    /// Returns the next bytes to write; `None` at the end. Call it when the socket can take data: what is due is read from
-    /// the log at that moment.
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let Self { stream, protocol, wake_at } = self;
-        protocol.receive(stream, cx);
-        // After the input, because a token may have replaced the reader.
-        stream.reader.set_waker(cx.waker());
-        let now = Instant::now();
-        protocol.keep_alive(stream, now);
-        if let Some(bytes) = stream.advance(now, protocol.output()) {
-            return Poll::Ready(Some(bytes));
-        }
-        let pending = protocol.output().pending();
-        if !pending.is_empty() {
-            return Poll::Ready(Some(std::mem::take(pending).into()));
-        }
-        if protocol.is_finished() {
-            return Poll::Ready(None);
-        }
-        let deadline = match protocol.output().is_open() {
-            true => stream.deadline().into_iter().chain(protocol.deadline()).min(),
-            false => protocol.deadline(),
-        };
-        if let Some(deadline) = deadline {
-            stream.reader.set_deadline(deadline);
-        }
-        *wake_at = deadline;
-        Poll::Pending
-    }
-
-    /// Sets what the hub calls when data is due.
-    pub(super) fn set_deliver(&mut self, deliver: &Weak<dyn Deliver>) {
-        self.stream.reader.set_deliver(deliver);
-    }
-
-    /// Returns the due data, without the client's input, if that is all there is to do; `None` if
-    /// [`Session::poll_write`] has to be called.
-    pub(super) fn deliver(&mut self) -> Option<Bytes> {
-        let now = Instant::now();
-        if self.wake_at.is_some_and(|at| now >= at) {
-            return None;
-        }
-        self.stream.deliver(now, self.protocol.output())
-    }
-
-    /// Returns whether [`Session::poll_write`] has something to do after [`Session::deliver`].
-    pub(super) fn is_unfinished(&mut self) -> bool {
-        let output = self.protocol.output();
-        self.stream.more || !output.is_open() || !output.pending().is_empty()
-    }
-}
-
-impl<P: Protocol + Unpin> MessageBody for Session<P> {
-    type Error = Infallible;
-
-    fn size(&self) -> BodySize {
-        BodySize::Stream
-    }
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
-        self.poll_write(cx).map(|bytes| bytes.map(Ok))
     }
 }

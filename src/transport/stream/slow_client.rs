@@ -49,6 +49,7 @@ pub(in crate::transport) enum LevelChange {
 
 impl SlowClient {
     /// Returns whether data that was due `since` and is taken at `now` has no effect on a level.
+    #[inline]
     pub(in crate::transport) fn is_unaffected(&self, limits: &Limits, since: Option<Instant>, now: Instant) -> bool {
         self.reduced.is_none() && since.is_none_or(|since| now < since + limits.slow_after.0)
     }

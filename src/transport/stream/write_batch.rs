@@ -5,13 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::Encoder;
+use super::{Encoder, Output, StreamConfig};
 use tricast_core::{
     channel::Selector,
-    counters::TransportCounters,
+    counters::{Counters, Transport, TransportCounters},
+    hub::Pass,
     position::Position,
     publication::Publication,
-    reader::{Reader, Sink},
+    reader::{DueState, Reader, Sink},
 };
 
 /// Bytes to write, and whether more data is due.
@@ -24,34 +25,49 @@ pub(super) struct Batch {
     pub(super) since: Option<Instant>,
 }
 
-/// Reads the data that is due for `reader` at `now`, at most about `budget` bytes of events, behind the bytes in `waiting`, and
-/// counts it.
-pub(super) fn drain(
+/// Reads the data that is due for `reader`, at most about the budget of `config`, behind the pending bytes of `output`, and counts
+/// it.
+#[inline]
+pub(super) fn drain<O: Output>(
     reader: &mut Reader,
-    budget: usize,
-    waiting: Vec<u8>,
-    now: Instant,
-    counters: &TransportCounters,
-    encoder: &impl Encoder,
+    config: &StreamConfig,
+    pass: &Pass,
+    counters: &Arc<Counters>,
+    output: &mut O,
 ) -> Batch {
-    let mut writer = Writer { only: None, out: waiting, now: now.into_std(), counters, encoder };
-    let collected = reader.collect(budget, &mut writer);
-    counters.deliveries.add(collected.delivered as u64);
-    if collected.conflated > 0 {
-        counters.conflations.add(collected.conflated);
+    let transport = config.transport;
+    if output.pending().is_empty()
+        && let Some(DueState { publication, cursor, conflated, waiting_since }) = reader.take_state()
+    {
+        // Most writes are one message, whose shared bytes are passed on.
+        let bytes = output.publication(&publication, cursor);
+        pass.count(counters, transport, &publication);
+        count(counters.of(transport), conflated, 0);
+        return Batch { bytes: Some(bytes).filter(|bytes| !bytes.is_empty()), more: false, since: waiting_since };
     }
-    if collected.gaps > 0 {
-        counters.gaps.add(collected.gaps as u64);
-    }
+    let out = std::mem::take(output.pending());
+    let mut writer = Writer { only: None, out, pass, counters, transport, encoder: &*output };
+    let collected = reader.collect(config.budget, &mut writer);
+    count(counters.of(transport), collected.conflated, collected.gaps);
     Batch { bytes: writer.finish(), more: collected.more, since: collected.waiting_since }
+}
+
+fn count(counters: &TransportCounters, conflated: u64, gaps: usize) {
+    if conflated > 0 {
+        counters.conflations.add(conflated);
+    }
+    if gaps > 0 {
+        counters.gaps.add(gaps as u64);
+    }
 }
 
 struct Writer<'a, E> {
     /// The only message so far: shared bytes are passed on without a copy.
     only: Option<Bytes>,
     out: Vec<u8>,
-    now: std::time::Instant,
-    counters: &'a TransportCounters,
+    pass: &'a Pass,
+    counters: &'a Arc<Counters>,
+    transport: Transport,
     encoder: &'a E,
 }
 
@@ -83,7 +99,7 @@ impl<E: Encoder> Writer<'_, E> {
 
 impl<E: Encoder> Sink for Writer<'_, E> {
     fn publication(&mut self, publication: &Arc<Publication>, cursor: Option<Position>) {
-        self.counters.delivery_latency.observe(self.now.saturating_duration_since(publication.made), 1);
+        self.pass.count(self.counters, self.transport, publication);
         self.push(self.encoder.publication(publication, cursor));
     }
 

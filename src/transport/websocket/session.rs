@@ -3,12 +3,8 @@
 //! While the socket cannot take data, nothing is read from the client either, so that a client that does not read costs
 //! its subscriptions' positions and no queue.
 
-use std::{
-    rc::Weak,
-    task::{Context, Poll},
-};
+use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
@@ -24,12 +20,11 @@ use crate::{
         commands::{Commands, Replies},
         rate_limit::{MessageRate, RateExceeded},
     },
-    web::upgrade::{Upgraded, Wire},
+    web::upgrade::Wire,
 };
 use tricast_core::{
     clock::rfc3339,
     counters::{Limit, Transport},
-    hub::Deliver,
     pause,
     protocol::{
         SERVER_VERSION,
@@ -50,11 +45,12 @@ const MAX_PENDING: usize = 64 * 1024;
 /// Messages carried out before the worker's other tasks run.
 const MESSAGES_AT_ONCE: usize = 32;
 
-/// One WebSocket connection, apart from its stream.
+/// One WebSocket connection, apart from its stream. The first two fields are those of a delivery.
+#[repr(C)]
 pub(super) struct WebSocket {
     wire: Wire,
-    decoder: Decoder,
     output: Frames,
+    decoder: Decoder,
     commands: Commands,
     heartbeat: Heartbeat,
     rate: MessageRate,
@@ -104,6 +100,10 @@ pub(super) fn open(
 impl Protocol for WebSocket {
     type Output = Frames;
 
+    fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
+    }
+
     fn output(&mut self) -> &mut Frames {
         &mut self.output
     }
@@ -148,28 +148,6 @@ impl Protocol for WebSocket {
 
     fn is_finished(&self) -> bool {
         self.output.is_finished()
-    }
-}
-
-impl Upgraded for Session<WebSocket> {
-    fn wire(&mut self) -> &mut Wire {
-        &mut self.protocol_mut().wire
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        Self::poll_write(self, cx)
-    }
-
-    fn set_deliver(&mut self, deliver: &Weak<dyn Deliver>) {
-        Self::set_deliver(self, deliver);
-    }
-
-    fn deliver(&mut self) -> Option<Bytes> {
-        Self::deliver(self)
-    }
-
-    fn needs_task(&mut self) -> bool {
-        self.is_unfinished()
     }
 }
 

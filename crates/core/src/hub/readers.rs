@@ -1,15 +1,33 @@
 //! Methods of the hub for its readers. A reader never holds a borrow of the hub, so these cannot collide.
 
-use std::{rc::Weak, sync::Arc, task::Waker, time::Duration};
+use std::{
+    rc::{Rc, Weak},
+    sync::Arc,
+    task::Waker,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
 use super::{
     Hub, Timer,
-    slot::{Deliver, DueList, EVENT, STATE, Slot},
+    pass::Deliver,
+    slot::{DueList, EVENT, STATE, Slot},
     topic::Topic,
 };
 use crate::{channel::Selector, publication::Publication, snapshot::View, throttle_group::Member};
+
+/// Newest state of a channel that was due for a reader.
+pub(crate) struct LatestState {
+    /// Number of the subscription in the reader.
+    pub(crate) subscription: u32,
+    /// The newest value, or the end of the channel.
+    pub(crate) publication: Rc<Arc<Publication>>,
+    /// Number of versions that the hub has seen.
+    pub(crate) versions: u64,
+    /// Time since which it was due.
+    pub(crate) waiting_since: Option<Instant>,
+}
 
 impl Hub {
     /// Adds a reader and returns its slot.
@@ -37,10 +55,8 @@ impl Hub {
     }
 
     pub(crate) fn set_deliver(&self, slot: u32, deliver: &Weak<dyn Deliver>) {
-        if let Some(slot) = self.inner.borrow_mut().slots.by_id.get_mut(slot as usize)
-            && slot.deliver.is_none()
-        {
-            slot.deliver = Some(Weak::clone(deliver));
+        if let Some(slot) = self.inner.borrow_mut().slots.by_id.get_mut(slot as usize) {
+            slot.set_deliver(deliver);
         }
     }
 
@@ -125,6 +141,25 @@ impl Hub {
         self.inner.borrow().slots.by_id.get(slot as usize).is_some_and(Slot::has_due_events)
     }
 
+    /// Takes the due data of the reader if that is a state of one subscription and nothing else. Takes nothing if `topic_of`
+    /// returns no topic for the subscription, if its channel does not exist, or if `wants` returns false for its newest state.
+    pub(crate) fn take_state(
+        &self,
+        slot: u32,
+        view: View,
+        topic_of: impl FnOnce(u32) -> Option<usize>,
+        wants: impl FnOnce(u32, &Publication) -> bool,
+    ) -> Option<LatestState> {
+        let inner = &mut *self.inner.borrow_mut();
+        let slot = inner.slots.by_id.get_mut(slot as usize)?;
+        let subscription = slot.one_due_state()?;
+        let topic = inner.topics.get_mut(topic_of(subscription)?)?;
+        let publication = topic.latest(view, &self.log).filter(|latest| wants(subscription, latest))?;
+        let publication = Rc::clone(publication);
+        let waiting_since = slot.take_state(subscription);
+        Some(LatestState { subscription, publication, versions: topic.versions, waiting_since })
+    }
+
     /// Moves the due data of the reader into `into`. Returns the time since which they were due.
     pub(crate) fn take_due(&self, slot: u32, into: &mut DueList) -> Option<Instant> {
         self.inner.borrow_mut().slots.by_id.get_mut(slot as usize)?.take_due(into)
@@ -136,13 +171,7 @@ impl Hub {
     pub(crate) fn latest(&self, topic: usize, view: View) -> (Option<Arc<Publication>>, u64) {
         let mut inner = self.inner.borrow_mut();
         let Some(topic) = inner.topics.get_mut(topic) else { return (None, 0) };
-        let Selector::Exact(channel) = &topic.selector else { return (None, topic.versions) };
-        let latest = &mut topic.latest[view.index()];
-        if latest.value.is_none() || latest.at < topic.changed {
-            latest.value = self.log.latest(channel, view);
-            latest.at = latest.value.as_ref().map_or(0, |value| value.offset).max(topic.changed);
-        }
-        (latest.value.clone(), topic.versions)
+        (topic.latest(view, &self.log).map(|latest| Arc::clone(latest)), topic.versions)
     }
 
     /// Returns the offset of the newest discarded end of a channel of a topic, since the topic was first joined; 0 for none.

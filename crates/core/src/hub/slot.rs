@@ -1,11 +1,15 @@
 //! Slots of the readers of one hub: the due data of each, and the queue of readers to wake.
 
-use std::{rc::Weak, task::Waker};
+use std::{
+    rc::{Rc, Weak},
+    task::Waker,
+};
 
 use slab::Slab;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use super::pass::Deliver;
 use crate::throttle_group::Member;
 
 /// Flag: a state is due for the subscription.
@@ -24,13 +28,6 @@ pub struct Due {
     pub event: bool,
 }
 
-/// Delivery of due data by the hub itself, on a connection whose socket accepts data: waking a task for it costs more
-/// than the delivery.
-pub trait Deliver {
-    /// Delivers the due data of one reader. Returns `false` if its task has to continue.
-    fn deliver(&self) -> bool;
-}
-
 /// Due data of one reader, which mostly has few subscriptions.
 pub type DueList = SmallVec<[Due; 8]>;
 
@@ -45,9 +42,10 @@ pub(super) struct Slots {
 /// Slot of one reader.
 #[derive(Default)]
 pub(super) struct Slot {
-    pub(super) waker: Option<Waker>,
-    /// Called before the waker, which may then not be needed.
-    pub(super) deliver: Option<Weak<dyn Deliver>>,
+    /// Called in place of the waker.
+    deliver: Option<Weak<dyn Deliver>>,
+    /// The task has something to do besides delivering due data, so that it has to be woken.
+    needs_task: bool,
     /// Due flags per subscription, [`STATE`] and [`EVENT`].
     flags: SmallVec<[u8; 8]>,
     /// Subscriptions with a flag, each once: bounded by the subscriptions, however slow the reader.
@@ -57,6 +55,7 @@ pub(super) struct Slot {
     pub(super) deadline: Option<Instant>,
     /// Whether the reader is in the queue of those to wake.
     queued: bool,
+    pub(super) waker: Option<Waker>,
 }
 
 impl Slots {
@@ -70,17 +69,19 @@ impl Slots {
         }
     }
 
-    /// Queues one reader for the next turn of the hub.
-    #[inline]
-    pub(super) fn queue(&mut self, id: usize) {
-        if let Some(slot) = self.by_id.get_mut(id) {
+    /// Queues a reader whose deadline `at` has passed, for its task.
+    pub(super) fn end_deadline(&mut self, id: usize, at: Instant) {
+        if let Some(slot) = self.by_id.get_mut(id).filter(|slot| slot.deadline == Some(at)) {
+            slot.deadline = None;
+            slot.needs_task = true;
             slot.queue(id as u32, &mut self.to_wake);
         }
     }
 
-    /// Queues every reader for the next turn of the hub.
+    /// Queues all readers, for their tasks.
     pub(super) fn queue_all(&mut self) {
         for (id, slot) in &mut self.by_id {
+            slot.needs_task = true;
             slot.queue(id as u32, &mut self.to_wake);
         }
     }
@@ -99,9 +100,26 @@ impl Slot {
     }
 
     /// Removes the reader from the queue and returns what delivers its data, if that is not its task.
-    pub(super) fn take_turn(&mut self) -> Option<Weak<dyn Deliver>> {
+    #[inline]
+    pub(super) fn take_turn(&mut self) -> Option<Rc<dyn Deliver>> {
         self.queued = false;
-        self.deliver.clone()
+        if self.needs_task { None } else { self.deliver.as_ref()?.upgrade() }
+    }
+
+    /// Wakes the task, which is responsible for the reader until it calls [`Slot::set_deliver`].
+    pub(super) fn wake(&mut self) {
+        self.needs_task = true;
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Sets what delivers the data from now on.
+    pub(super) fn set_deliver(&mut self, deliver: &Weak<dyn Deliver>) {
+        self.needs_task = false;
+        if self.deliver.is_none() {
+            self.deliver = Some(Weak::clone(deliver));
+        }
     }
 
     #[inline]
@@ -134,6 +152,23 @@ impl Slot {
     #[inline]
     pub(super) fn has_due_events(&self) -> bool {
         self.flags.iter().any(|flags| flags & EVENT != 0)
+    }
+
+    /// Returns the subscription for which a state is due, if nothing else is.
+    #[inline]
+    pub(super) fn one_due_state(&self) -> Option<u32> {
+        match self.due[..] {
+            [subscription] if self.flags.get(subscription as usize) == Some(&STATE) => Some(subscription),
+            _ => None,
+        }
+    }
+
+    /// Takes what [`Slot::one_due_state`] returned. Returns the time since which it was due.
+    #[inline]
+    pub(super) fn take_state(&mut self, subscription: u32) -> Option<Instant> {
+        self.flags[subscription as usize] = 0;
+        self.due.clear();
+        self.waiting_since.take()
     }
 
     /// Moves the due data into `into`. Returns the time since which they were due.

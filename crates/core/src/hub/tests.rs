@@ -1,6 +1,7 @@
 //! Tests of the wake-ups of readers.
 
 use std::{
+    rc::Weak,
     sync::atomic::{AtomicUsize, Ordering},
     task::Wake,
     time::Duration,
@@ -45,9 +46,27 @@ struct Direct {
     does_all: Cell<bool>,
 }
 
+impl Direct {
+    /// Lets the hub deliver the data of `reader`.
+    fn of(reader: &Reader) -> Rc<Self> {
+        let direct = Rc::new(Self { calls: Cell::new(0), does_all: Cell::new(true) });
+        reader.set_deliver(&direct.weak());
+        direct
+    }
+
+    fn weak(self: &Rc<Self>) -> Weak<dyn Deliver> {
+        let weak: Weak<Self> = Rc::downgrade(self);
+        weak
+    }
+}
+
 impl Deliver for Direct {
-    fn deliver(&self) -> bool {
+    fn prepare(&self, _pass: &Pass) -> Prepared {
         self.calls.set(self.calls.get() + 1);
+        Prepared::Write(1)
+    }
+
+    fn write(&self) -> bool {
         self.does_all.get()
     }
 }
@@ -195,9 +214,7 @@ fn the_due_data_of_a_slow_reader_are_bounded_and_have_a_start_time() {
 fn the_hub_delivers_itself_and_wakes_the_task_only_for_the_rest() {
     run(async |mut writer, hub| {
         let (reader, woken) = reader_of(&hub, "metrics.a", Duration::ZERO);
-        let direct = Rc::new(Direct { calls: Cell::new(0), does_all: Cell::new(true) });
-        let deliver: Rc<dyn Deliver> = Rc::clone(&direct) as _;
-        reader.set_deliver(&Rc::downgrade(&deliver));
+        let direct = Direct::of(&reader);
         publish(&mut writer, 1);
         settle().await;
         assert_eq!((direct.calls.get(), woken.so_far()), (1, 0));
@@ -205,9 +222,44 @@ fn the_hub_delivers_itself_and_wakes_the_task_only_for_the_rest() {
         publish(&mut writer, 2);
         settle().await;
         assert_eq!((direct.calls.get(), woken.so_far()), (2, 1), "the task has to continue");
-        drop((deliver, direct));
         publish(&mut writer, 3);
         settle().await;
-        assert_eq!(woken.so_far(), 2, "the task is woken where nothing delivers");
+        assert_eq!((direct.calls.get(), woken.so_far()), (2, 2), "until the task is done the hub delivers nothing");
+        reader.set_deliver(&direct.weak());
+        drop(direct);
+        publish(&mut writer, 4);
+        settle().await;
+        assert_eq!(woken.so_far(), 3, "the task is woken where nothing delivers");
+    });
+}
+
+#[test]
+fn a_deadline_that_fires_together_with_data_is_for_the_task() {
+    run(async |mut writer, hub| {
+        let (reader, woken) = reader_of(&hub, "metrics.a", Duration::ZERO);
+        let direct = Direct::of(&reader);
+        reader.set_deadline(Instant::now() + Duration::from_millis(50));
+        settle().await;
+        publish(&mut writer, 1);
+        // The hub finds both when it has its next turn.
+        tokio::time::advance(Duration::from_millis(50)).await;
+        settle().await;
+        assert_eq!((direct.calls.get(), woken.so_far(), reader.has_due()), (0, 1, true));
+        reader.set_deliver(&direct.weak());
+        publish(&mut writer, 2);
+        settle().await;
+        assert_eq!((direct.calls.get(), woken.so_far()), (1, 1), "the deadline is over");
+    });
+}
+
+#[test]
+fn a_drain_is_for_the_task() {
+    run(async |mut writer, hub| {
+        let (reader, woken) = reader_of(&hub, "metrics.a", Duration::ZERO);
+        let direct = Direct::of(&reader);
+        publish(&mut writer, 1);
+        hub.inner.borrow_mut().slots.queue_all();
+        settle().await;
+        assert_eq!((direct.calls.get(), woken.so_far(), reader.has_due()), (0, 1, true));
     });
 }

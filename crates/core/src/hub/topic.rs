@@ -1,6 +1,6 @@
 //! Topics: one per selector with subscribers on this worker.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, rc::Rc, sync::Arc};
 
 use tokio::time::Instant;
 
@@ -8,7 +8,7 @@ use super::{
     Timer,
     slot::{EVENT, STATE, Slots},
 };
-use crate::{channel::Selector, publication::Publication, snapshot::View, throttle_group::ThrottleGroups};
+use crate::{channel::Selector, log::Log, publication::Publication, snapshot::View, throttle_group::ThrottleGroups};
 
 #[derive(Debug)]
 pub(super) struct Topic {
@@ -28,7 +28,8 @@ pub(super) struct Topic {
 /// Newest value of a topic, if it was fetched.
 #[derive(Debug, Default)]
 pub(super) struct Latest {
-    pub(super) value: Option<Arc<Publication>>,
+    /// Shared by the readers of this worker: no other thread changes this count.
+    pub(super) value: Option<Rc<Arc<Publication>>>,
     /// Value of the topic's `changed` for which it is the newest one.
     pub(super) at: u64,
 }
@@ -44,6 +45,19 @@ impl Topic {
             latest: Default::default(),
             timer: None,
         }
+    }
+
+    /// Returns the newest value of the topic's channel, or its end, fetched from the log once per version; `None` if the channel
+    /// does not exist, or the topic is a prefix.
+    #[inline]
+    pub(super) fn latest(&mut self, view: View, log: &Log) -> Option<&Rc<Arc<Publication>>> {
+        let Selector::Exact(channel) = &self.selector else { return None };
+        let latest = &mut self.latest[view.index()];
+        if latest.value.is_none() || latest.at < self.changed {
+            latest.value = log.latest(channel, view).map(Rc::new);
+            latest.at = latest.value.as_ref().map_or(0, |value| value.offset).max(self.changed);
+        }
+        latest.value.as_ref()
     }
 
     /// Notifies the members whose interval has passed of a new state, and sets the timer for the others. `id` is the number of

@@ -36,7 +36,7 @@ pub mod slot {
     pub const WEBSOCKET: usize = 0;
     /// A whole WebSocket text frame, compressed (RFC 7692).
     pub const WEBSOCKET_DEFLATED: usize = 1;
-    /// A whole block of an event stream.
+    /// A whole block of an event stream, as one chunk of the response.
     pub const SSE: usize = 2;
     /// An event as an item of a poll.
     pub const POLL_EVENT: usize = 3;

@@ -4,10 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{CatchUp, Collected, Pace, Reader, Sink, events::DueEvents, states::States, subscription::Subscription};
+use super::{
+    CatchUp, Collected, DueState, Pace, Reader, Sink, events::DueEvents, states::States, subscription::Subscription,
+};
 use crate::{
-    channel::Selector,
-    hub::{Due, DueList},
+    hub::{Due, DueList, LatestState},
     position::Position,
     publication::Publication,
 };
@@ -19,54 +20,50 @@ impl Reader {
     /// Delivers due data to `sink`, in the order of the log, at most about `budget` bytes of events and as many of
     /// states, but at least one of each. The rest is due at once, each state with its newest value at that time.
     pub fn collect(&mut self, budget: usize, sink: &mut impl Sink) -> Collected {
-        let mut due = DueList::new();
+        if let Some(DueState { publication, cursor, conflated, waiting_since }) = self.take_state() {
+            sink.publication(&publication, cursor);
+            return Collected { delivered: 1, conflated, waiting_since, ..Collected::default() };
+        }
         let discarded_ends = self.hub.sync_discarded_ends();
+        let mut due = DueList::new();
         let waiting_since = self.hub.take_due(self.slot, &mut due);
         let mut collected = Collected { waiting_since, ..Collected::default() };
-        match due[..] {
-            [] => {}
-            [Due { subscription, state: true, event: false }]
-                if !self.needs_full_path(subscription)
-                    && self.collect_one_state(subscription, sink, &mut collected) => {}
-            _ => self.collect_due(&mut due, discarded_ends, budget, sink, &mut collected),
+        if !due.is_empty() {
+            self.collect_due(&mut due, discarded_ends, budget, sink, &mut collected);
         }
         collected
     }
 
-    /// Returns whether a state of this subscription needs the full path: others delay states, or it is a prefix.
-    fn needs_full_path(&self, number: u32) -> bool {
+    /// Takes the due data if that is the newest state of one channel, as it is in most deliveries. Has the effect of
+    /// [`Reader::collect`] without its lists. `None` without an effect if that has to be called.
+    pub fn take_state(&mut self) -> Option<DueState> {
+        let topic_of = |number| self.subscription_without_delay(number).map(|subscription| subscription.topic);
+        let wants = |number, latest: &Publication| self.get(number).is_some_and(|s| s.wants(latest));
+        let LatestState { subscription, publication, versions, waiting_since } =
+            self.hub.take_state(self.slot, self.view, topic_of, wants)?;
+        let ceiling = self.hub.seen();
+        let offset = publication.offset;
+        let subscription = self.subscriptions.get_mut(subscription as usize)?.as_mut()?;
+        let conflated = versions.saturating_sub(subscription.versions).saturating_sub(1);
+        subscription.versions = versions;
+        subscription.state = offset;
+        self.delivered_to = self.delivered_to.max(self.rewound_from).max(offset.min(ceiling));
+        let cursor = self.cursor_of(&publication, self.delivered_to, None);
+        Some(DueState { publication, cursor, conflated, waiting_since })
+    }
+
+    /// Returns a subscription to one channel, if nothing delays its states, and they delay nothing.
+    fn subscription_without_delay(&self, number: u32) -> Option<&Subscription> {
         let paced = |s: &Subscription| !s.interval.is_zero();
-        self.catching_up
+        if self.catching_up
             || self.pace != Pace::FULL
             || !self.late_notices.is_empty()
             || self.hub.log().notice_count() != self.notices_seen
             || self.subscriptions.iter().flatten().any(paced)
-            || !self.get(number).is_some_and(|s| {
-                !s.paused && !s.is_incomplete && s.cutover_states.is_none() && matches!(s.selector, Selector::Exact(_))
-            })
-    }
-
-    /// Fast path of most deliveries: the newest state of one channel, with nothing else due. Has the effect of
-    /// [`Self::collect_due`] without its lists. Returns false without an effect if the channel does not exist.
-    fn collect_one_state(&mut self, number: u32, sink: &mut impl Sink, collected: &mut Collected) -> bool {
-        let ceiling = self.hub.seen();
-        let Some(subscription) = self.subscriptions.get_mut(number as usize).and_then(Option::as_mut) else {
-            return true;
-        };
-        let (latest, versions) = self.hub.latest(subscription.topic, self.view);
-        let Some(latest) = latest else { return false };
-        let skipped = versions.saturating_sub(subscription.versions).saturating_sub(1);
-        subscription.versions = versions;
-        collected.conflated += skipped;
-        if !subscription.wants(&latest) {
-            // A change, if any, is not visible to this reader.
-            subscription.state = subscription.state.max(self.hub.changed(subscription.topic, self.view));
-            return true;
+        {
+            return None;
         }
-        subscription.state = latest.offset;
-        self.delivered_to = self.delivered_to.max(self.rewound_from).max(latest.offset.min(ceiling));
-        self.deliver(&latest, self.delivered_to, None, sink, collected);
-        true
+        self.get(number).filter(|s| !s.paused && !s.is_incomplete && s.cutover_states.is_none())
     }
 
     fn collect_due(
@@ -189,9 +186,13 @@ impl Reader {
         collected: &mut Collected,
     ) {
         collected.delivered += 1;
+        sink.publication(publication, self.cursor_of(publication, events, states));
+    }
+
+    /// Returns the cursor that covers events up to `events` and states up to `states`; `None` for the publication's own.
+    fn cursor_of(&self, publication: &Publication, events: u64, states: Option<u64>) -> Option<Position> {
         let states = states.unwrap_or(u64::MAX).min(events);
         let own = publication.offset == events && states == events;
-        let cursor = (!own).then(|| Position { epoch: self.hub.log().epoch(), offset: events, state: states });
-        sink.publication(publication, cursor);
+        (!own).then(|| Position { epoch: self.hub.log().epoch(), offset: events, state: states })
     }
 }

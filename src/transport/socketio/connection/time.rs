@@ -20,7 +20,7 @@ impl Connection {
     pub(in super::super) fn arm(&mut self, takes_data: bool, also: Option<Instant>) {
         // Streams handle their deadlines when they write. Until then those that have passed would wake the session again
         // and again.
-        let of_streams = self.sockets.iter().filter(|_| takes_data).filter_map(Socket::arm).min();
+        self.sockets.iter().filter(|_| takes_data).for_each(Socket::arm);
         // A session that is about to end has no deadlines of its own any more: they may have passed.
         let ping = self.pong_until.unwrap_or(self.next_ping);
         let own = [Some(ping), self.connect_deadline()].into_iter().flatten().filter(|_| self.closing.is_none());
@@ -28,7 +28,6 @@ impl Connection {
         if let Some(deadline) = deadline {
             self.timer.set_deadline(deadline);
         }
-        self.wake_at = deadline.into_iter().chain(of_streams).min();
     }
 
     /// Handles heartbeat, timeouts, and the end of the server.
