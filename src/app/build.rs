@@ -54,7 +54,7 @@ impl Application {
         pause::watch().map_err(StartError::Thread)?;
         let counters = Arc::<Counters>::default();
         let alerting = settings::alerting(config, &store);
-        let aggregator = AggregatorConfig::new(config.limits, zone.clone());
+        let aggregator = AggregatorConfig::new(config.limits, config.channel_ttls(), zone.clone());
         let node = join_cluster(config, clock, &aggregator, &writer)?;
         let verifier =
             config.auth.is_required().then(|| Verifier::open(config.auth.clone(), node.clock.clone())).transpose()?;

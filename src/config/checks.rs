@@ -5,7 +5,10 @@ use jiff::tz::TimeZone;
 use super::{AuthMode, Config, Fault, Listen, listen, origin, origin_of};
 use crate::web::base_path::BasePath;
 use tricast_cluster::check_bus_url;
-use tricast_core::settings::{FaultList, Section};
+use tricast_core::{
+    decider::ChannelTtls,
+    settings::{FaultList, Section},
+};
 use tricast_store::postgres::check_database_url;
 
 impl Config {
@@ -41,6 +44,7 @@ impl Config {
         if self.currency.len() != 3 || !self.currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
             faults.add("currency", format!("{:?} is not a code of ISO 4217, such as EUR", self.currency));
         }
+        faults.add_err("channel_ttls", ChannelTtls::parse(&self.channel_ttls));
         let filter = self.log_filter.parse::<tracing_subscriber::filter::Targets>();
         faults.add_err("log_filter", filter.map_err(|error| error.to_string()));
     }

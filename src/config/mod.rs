@@ -30,6 +30,7 @@ use tricast_auth::AuthConfig;
 pub use tricast_auth::AuthMode;
 use tricast_cluster::{BusConfig, ClusterConfig};
 use tricast_core::{
+    decider::ChannelTtls,
     ids::random_u64,
     log::LogConfig,
     section,
@@ -100,6 +101,9 @@ section! {
         node_id: Option<String> = None,
         /// Time zone whose midnight begins "today": a name of the IANA database.
         time_zone: String = "UTC".into(),
+        /// Times without a write after which pushed channels of a pattern end, and series of samples in them, in place of
+        /// `limits.channel_ttl`: `metrics.ci.*=5m`; the most specific pattern counts, and 0 means that its channels stay.
+        channel_ttls: Vec<String> = Vec::new(),
         /// Currency of revenue, ISO 4217.
         currency: String = "EUR".into(),
         /// Threads that serve connections, 0 to 1024; 0 means one per core. Flag `--workers`.
@@ -173,6 +177,11 @@ impl Config {
     /// Returns the networks of `trusted_proxies`.
     pub fn trusted_networks(&self) -> Vec<ipnet::IpNet> {
         self.trusted_proxies.iter().filter_map(|text| listen::parse_network(text)).collect()
+    }
+
+    /// Returns the times to live of `channel_ttls`.
+    pub fn channel_ttls(&self) -> ChannelTtls {
+        ChannelTtls::parse(&self.channel_ttls).unwrap_or_default()
     }
 
     /// Returns the addresses of `listen`.

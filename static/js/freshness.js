@@ -26,6 +26,8 @@ const WRITTEN_MS = 2_000;
 const YOUNG_MS = 60_000;
 /** Most fields that the corner of a tile names. */
 const MOST_NAMES = 2;
+/** Most ended fields of a channel that are remembered. */
+const MOST_ENDED = 1_000;
 
 /** @typedef {import('./tiles/contract.js').Tile} Tile */
 /**
@@ -52,6 +54,8 @@ export class Freshness {
   #known = new Map();
   /** The newest value of each channel. @type {Map<string, any>} */
   #values = new Map();
+  /** Times of the ends of channels (with the field '') and of fields that left the value of their channel. @type {Map<string, Map<string, number>>} */
+  #ended = new Map();
   #refreshing = false;
   /** Channels that were queried. @type {Set<string>} */
   #seen = new Set();
@@ -72,21 +76,68 @@ export class Freshness {
   /**
    * Records that a value was received.
    * @param {string} channel
-   * @param {any} data
+   * @param {any} data null at the end of the channel
    * @param {string | null} timestamp when it changed, RFC 3339
    */
   record(channel, data, timestamp) {
     const before = this.#values.get(channel);
+    const at = Date.parse(timestamp ?? '') - this.#rest.skew;
+    this.#recordEnds(channel, before, data, Math.min(at || now(), now()));
+    if (data === null) {
+      this.#values.delete(channel);
+      this.#known.delete(channel);
+      return;
+    }
     this.#values.set(channel, data);
     const known = this.#known.get(channel);
     if (known === undefined || known === 'own') return;
-    const at = Date.parse(timestamp ?? '') - this.#rest.skew;
     this.#write(known, at);
     // A source that stopped and writes again is known at once, if it writes another value.
     for (const [name, times] of known.fields) {
       if (known.askedAt - times.writtenAt < HEARD_MS && !times.restored) continue;
       if (before !== undefined && JSON.stringify(before[name]) !== JSON.stringify(data[name])) this.#write(times, at);
     }
+  }
+
+  /**
+   * Records the fields that leave or join the value of a channel, or its end.
+   * @param {string} channel
+   * @param {any} before
+   * @param {any} data null at its end
+   * @param {number} at
+   */
+  #recordEnds(channel, before, data, at) {
+    if (data === null) {
+      this.#ended.set(channel, new Map([['', at]]));
+      return;
+    }
+    const ended = this.#ended.get(channel) ?? new Map();
+    ended.delete('');
+    const names = new Set(fieldsOf(data));
+    for (const name of ended.keys()) if (names.has(name)) ended.delete(name);
+    for (const name of fieldsOf(before)) {
+      if (!names.has(name) && ended.size < MOST_ENDED) ended.set(name, at);
+    }
+    this.#ended.set(channel, ended);
+  }
+
+  /**
+   * Returns the age of a tile whose channel has ended, or fields of it; null if none has.
+   * @param {Tile} tile
+   * @returns {Age | null}
+   */
+  #endOf(tile) {
+    const { channel, field, fields } = tile;
+    const ended = this.#ended.get(channel ?? '');
+    if (!showsValues(tile) || ended === undefined) return null;
+    const named = fields ?? (field === undefined ? [] : [field]);
+    const all = ended.get('');
+    const gone = named.flatMap((name) => /** @type {[string, number][]} */ (all !== undefined || ended.has(name) ? [[name, all ?? ended.get(name)]] : []));
+    if (all === undefined && gone.length === 0) return null;
+    const age = about((now() - (all ?? Math.max(...gone.map(([, at]) => at)))) / 1000);
+    const whole = all !== undefined || gone.length === named.length;
+    const names = gone.length > MOST_NAMES ? `${gone.length} fields` : gone.map(([name]) => nameOf(name)).join(', ');
+    return { text: whole ? `Ended ${age} ago` : `${names}: ended ${age} ago`, stopped: whole, silent: new Map(gone) };
   }
 
   /**
@@ -144,6 +195,7 @@ export class Freshness {
       known.askedAt += moved;
       for (const times of [known, ...known.fields.values()]) times.writtenAt += moved;
     }
+    for (const ended of this.#ended.values()) for (const [name, at] of ended) ended.set(name, at + moved);
   }
 
   /**
@@ -152,6 +204,8 @@ export class Freshness {
    * @returns {Age}
    */
   ageOf(tile) {
+    const ended = this.#endOf(tile);
+    if (ended !== null) return ended;
     const sources = this.#sources(tile);
     const shown = sources.flatMap(({ fields, source }) => {
       const known = source === null ? 'own' : this.#known.get(source.channel);

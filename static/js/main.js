@@ -142,7 +142,7 @@ startWall(byId('board'));
 
 if (session.may('read:alerts')) announceAlerts(subscriptions, announcer, () => page.board);
 subscriptions.onUpdate((channel, data, timestamp) => {
-  if (channel === 'metrics.revenue' && typeof data.currency === 'string') currency = data.currency;
+  if (channel === 'metrics.revenue' && typeof data?.currency === 'string') currency = data.currency;
   freshness.record(channel, data, timestamp);
 });
 subscriptions.onStatus((status) => {

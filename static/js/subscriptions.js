@@ -17,6 +17,7 @@ import { now } from './time.js';
  * @property {string | null} event
  * @property {Json} data
  * @property {string | null} timestamp RFC 3339
+ * @property {import('../client/index.js').Meta['gone']} [gone] the channel has ended: `data` is empty
  */
 
 /**
@@ -29,7 +30,7 @@ export class Subscriptions {
   #connection;
   /** @type {Status} */
   #status;
-  /** @type {(channel: string, data: Json, timestamp: string | null) => void} */
+  /** @type {(channel: string, data: Json | null, timestamp: string | null) => void} */
   #onUpdate = () => {};
 
   /**
@@ -49,10 +50,10 @@ export class Subscriptions {
    */
   subscribe(channel, subscriber) {
     const receive = (/** @type {Json} */ data, /** @type {import('../client/index.js').Meta} */ meta) => {
-      const { event, timestamp } = meta;
-      if (event === undefined && !meta.gone) this.#onUpdate(meta.channel, data, timestamp);
+      const { event, timestamp, gone } = meta;
+      if (event === undefined) this.#onUpdate(meta.channel, data, timestamp);
       // After the end of a channel no field has a value.
-      subscriber.onUpdate({ event: event ?? null, data: data ?? {}, timestamp });
+      subscriber.onUpdate({ event: event ?? null, data: data ?? {}, timestamp, gone });
     };
     return this.#connection.subscribe(channel, receive, { onGap: () => subscriber.onGap?.() });
   }
@@ -70,7 +71,7 @@ export class Subscriptions {
     });
   }
 
-  /** @param {(channel: string, data: Json, timestamp: string | null) => void} watch called with every value of a state channel, before its subscribers */
+  /** @param {(channel: string, data: Json | null, timestamp: string | null) => void} watch called with every value of a state channel, before its subscribers; null at its end */
   onUpdate(watch) {
     this.#onUpdate = watch;
   }

@@ -296,6 +296,39 @@ describe('modules', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     assert.deepEqual(await agesOf(t, snapshot, response), [['Custom shop a: no data for 50 s', false, [['custom.shop.a', 50]]]]);
   });
 
+  test('an ended channel and an ended field are shown as ended until they are written again', async (t) => {
+    const texts = await runInModule(
+      t,
+      'freshness.js',
+      async ({ Freshness }, line) => {
+        const tile = (fields) => ({ type: 'chart', channel: 'metrics.shop', fields });
+        const tiles = [tile(['a']), tile(['a', 'b{x="1"}']), tile(['b{x="1"}'])];
+        const freshness = new Freshness({ request: async () => ({ data: { channels: [line] } }), skew: 0 }, () => tiles, () => {});
+        await freshness.refresh();
+        const all = () => tiles.map((tile) => freshness.ageOf(tile)).map(({ text, stopped }) => [text, stopped]);
+        const ago = (seconds) => new Date(Date.now() - seconds * 1_000).toISOString();
+        const value = { a: 1, 'b{x="1"}': 2 };
+        freshness.record('metrics.shop', value, ago(90));
+        const texts = [all()];
+        freshness.record('metrics.shop', { a: 1 }, ago(60));
+        texts.push(all());
+        freshness.record('metrics.shop', null, ago(30));
+        texts.push(all());
+        freshness.record('metrics.shop', value, ago(0));
+        return [...texts, all()];
+      },
+      shop(1),
+    );
+    const live = ['', false];
+    const name = 'B{x="1"}';
+    assert.deepEqual(texts, [
+      [live, live, live],
+      [live, [`${name}: ended 1 m ago`, false], ['Ended 1 m ago', true]],
+      Array(3).fill(['Ended 30 s ago', true]),
+      [live, live, live],
+    ]);
+  });
+
   test('ages do not change when the clock is set', async (t) => {
     const ages = await runInModule(
       t,

@@ -1,6 +1,6 @@
 //! Wall-clock time as a dependency, so that tests can control it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use jiff::{SignedDuration, Timestamp, Zoned, tz::TimeZone};
@@ -76,6 +76,11 @@ impl std::fmt::Debug for Clock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Clock")
     }
+}
+
+/// Returns `time` in whole milliseconds, rounded down.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Formats a time as on every transport: RFC 3339, UTC, milliseconds, `Z` (`2024-07-15T14:00:05.120Z`).

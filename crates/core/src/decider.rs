@@ -35,6 +35,7 @@ mod room;
 mod staged;
 mod takeover;
 mod time;
+mod ttls;
 mod value;
 
 pub use budget::StateBudget;
@@ -44,6 +45,7 @@ use ends::Use;
 use room::Usage;
 use staged::{Staged, canonical, canonical_len};
 pub use takeover::Saved;
+pub use ttls::{ChannelTtls, TTL};
 use value::{CurrentValue, Known};
 
 /// Verdicts on the readings of a batch, in order.
@@ -91,8 +93,8 @@ impl Decider {
     pub fn new(clock: Clock, config: AggregatorConfig) -> Self {
         let known = built_in::event_channels().map(|channel| (channel, Known::Events)).collect();
         Self {
-            series: SeriesTable::new(config.limits.max_series, config.channel_ttl()),
-            expiry: Expiry::new(config.channel_ttl()),
+            series: SeriesTable::new(config.limits.max_series),
+            expiry: Expiry::default(),
             clock,
             config,
             known,
@@ -199,7 +201,7 @@ impl Decider {
         }
         let ended = self.finish_restoring();
         for Restored { channel, at, data } in values {
-            if self.known.contains_key(&channel) || ended.contains(&channel) || self.has_expired(at) {
+            if self.known.contains_key(&channel) || ended.contains(&channel) || self.has_expired(&channel, at) {
                 continue;
             }
             let value = Reading::value(channel.clone(), data);
@@ -257,7 +259,7 @@ impl Decider {
             }
             self.known.entry(sample.channel.clone()).or_insert_with(|| Known::State(CurrentValue::default()));
         }
-        self.series.add(sample, need);
+        self.add_sample(sample, need);
         self.count_series_bytes();
         Ok(())
     }

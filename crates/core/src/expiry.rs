@@ -14,13 +14,25 @@ use std::{
 const STEP: Duration = Duration::from_millis(STEP_MS);
 const STEP_MS: u64 = 250;
 
+/// End of an entry that lost its own lifetime and has no other. It stays, so that the change is reported.
+const NEVER: Duration = Duration::MAX;
+
 /// Ends of entries by their keys. The caller chooses the origin of time.
 #[derive(Debug)]
 pub struct Expiry<K> {
-    /// Lifetime of an entry without an own one; `None` means no end.
-    usual: Option<Duration>,
     entries: HashMap<K, Life>,
     checks: BTreeSet<(Duration, K)>,
+}
+
+/// Lifetime of an entry from a use on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lifetime {
+    /// Own lifetime that the use sets.
+    pub own: Option<Duration>,
+    /// Whether a use without `own` keeps the entry's own lifetime.
+    pub keeps: bool,
+    /// Lifetime of an entry without an own one; `None` means no end.
+    pub usual: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -33,33 +45,30 @@ struct Life {
     is_new: bool,
 }
 
-impl<K: Clone + Eq + Hash + Ord> Expiry<K> {
-    /// Creates an empty table. Entries without an own lifetime live for `usual` after each use, or without an end.
-    pub fn new(usual: Option<Duration>) -> Self {
-        Self { usual, entries: HashMap::new(), checks: BTreeSet::new() }
+impl<K> Default for Expiry<K> {
+    fn default() -> Self {
+        Self { entries: HashMap::new(), checks: BTreeSet::new() }
     }
+}
 
-    /// Records a use at `now`. With `own` that becomes the own lifetime of the entry; without, the entry loses its own
-    /// one unless it `keeps` it.
-    pub fn used(&mut self, key: &K, own: Option<Duration>, keeps: bool, now: Duration) {
-        if self.usual.is_none() && own.is_none() && self.entries.is_empty() {
+impl<K: Clone + Eq + Hash + Ord> Expiry<K> {
+    /// Records a use at `now`.
+    pub fn used(&mut self, key: &K, Lifetime { own, keeps, usual }: Lifetime, now: Duration) {
+        if usual.is_none() && own.is_none() && self.entries.is_empty() {
             return;
         }
-        let before = self.entries.get_mut(key);
-        let own = own.or(before.as_ref().filter(|_| keeps).and_then(|life| life.own));
-        let Some(span) = own.or(self.usual) else {
-            self.remove(key);
+        let before = self.entries.get(key);
+        let own = own.or(before.filter(|_| keeps).and_then(|life| life.own));
+        let Some(ends) = own.or(usual).map(|span| step(now.saturating_add(span))).or(before.map(|_| NEVER)) else {
             return;
         };
-        let ends = step(now.saturating_add(span));
         match before {
-            Some(life) => {
-                life.is_new |= life.own != own;
-                (life.own, life.ends) = (own, ends);
-                if ends < life.check {
-                    self.checks.remove(&(life.check, key.clone()));
-                    self.checks.insert((ends, key.clone()));
-                    life.check = ends;
+            Some(before) => {
+                let is_new = before.own != own;
+                self.set_end(key, ends);
+                if let Some(life) = self.entries.get_mut(key) {
+                    life.own = own;
+                    life.is_new |= is_new;
                 }
             }
             None => {
@@ -69,11 +78,36 @@ impl<K: Clone + Eq + Hash + Ord> Expiry<K> {
         }
     }
 
+    /// Moves the end of an entry ahead by `spent`, a part of its lifetime that had passed before its last use was recorded, but
+    /// not before `earliest`.
+    pub fn spend(&mut self, key: &K, spent: Duration, earliest: Duration) {
+        if let Some(life) = self.entries.get(key).filter(|life| life.ends < NEVER) {
+            self.set_end(key, step(life.ends.saturating_sub(spent).max(earliest).min(life.ends)));
+        }
+    }
+
+    /// Sets the end of an entry, which stays as it is otherwise.
+    pub fn set_end(&mut self, key: &K, ends: Duration) {
+        let Some(life) = self.entries.get_mut(key) else { return };
+        life.ends = ends;
+        if ends < life.check {
+            self.checks.remove(&(life.check, key.clone()));
+            self.checks.insert((ends, key.clone()));
+            life.check = ends;
+        }
+    }
+
     /// Removes an entry. Returns whether it had an own lifetime.
     pub fn remove(&mut self, key: &K) -> bool {
         let Some(life) = self.entries.remove(key) else { return false };
         self.checks.remove(&(life.check, key.clone()));
         life.own.is_some()
+    }
+
+    /// Returns the own lifetime of an entry and its end; `None` if it has none.
+    pub fn own(&self, key: &K) -> Option<(Duration, Duration)> {
+        let life = self.entries.get(key)?;
+        life.own.map(|own| (own, life.ends))
     }
 
     /// Returns the entries that have ended by `now`. The caller has to remove or use them.
@@ -95,10 +129,10 @@ impl<K: Clone + Eq + Hash + Ord> Expiry<K> {
 
     /// Returns the time of the next [`Expiry::ended`].
     pub fn next(&self) -> Option<Duration> {
-        self.checks.first().map(|(check, _)| *check)
+        self.checks.first().map(|(check, _)| *check).filter(|check| *check < NEVER)
     }
 
-    /// Returns the own lifetimes that changed since the last call, or with `all` each of them; `None` for a removed one.
+    /// Returns the own lifetimes that changed since the last call, or with `all` each of them; `None` for one that was lost.
     pub fn changed_lifetimes(&mut self, all: bool) -> Vec<(K, Option<Duration>)> {
         let entries = self.entries.iter_mut();
         let new = entries.filter_map(|(key, life)| {
@@ -125,12 +159,17 @@ mod tests {
         Duration::from_millis(ms)
     }
 
+    /// Use with this own lifetime, of an entry that has the usual one without it.
+    const fn life(own: Option<Duration>, usual: Option<Duration>) -> Lifetime {
+        Lifetime { own, keeps: false, usual }
+    }
+
     #[test]
     fn used_entries_stay_and_unused_ones_end_once() {
-        let mut expiry = Expiry::new(Some(ms(1_000)));
-        expiry.used(&"a", None, false, ms(0));
-        expiry.used(&"b", None, false, ms(0));
-        expiry.used(&"a", None, false, ms(900));
+        let (mut expiry, usual) = (Expiry::default(), life(None, Some(ms(1_000))));
+        expiry.used(&"a", usual, ms(0));
+        expiry.used(&"b", usual, ms(0));
+        expiry.used(&"a", usual, ms(900));
         assert_eq!((expiry.next(), expiry.ended(ms(999)).len()), (Some(ms(1_000)), 0));
         assert_eq!(expiry.ended(ms(1_000)), ["b"]);
         expiry.remove(&"b");
@@ -142,29 +181,44 @@ mod tests {
 
     #[test]
     fn an_own_lifetime_holds_until_a_use_that_does_not_keep_it() {
-        let mut expiry = Expiry::new(None);
-        expiry.used(&1, Some(ms(500)), false, ms(0));
-        expiry.used(&1, None, true, ms(250));
+        let mut expiry = Expiry::default();
+        expiry.used(&1, life(Some(ms(500)), None), ms(0));
+        expiry.used(&1, Lifetime { keeps: true, ..Lifetime::default() }, ms(250));
         assert_eq!(expiry.changed_lifetimes(false), [(1, Some(ms(500)))]);
         assert_eq!(
             (expiry.changed_lifetimes(false).len(), expiry.changed_lifetimes(true)),
             (0, vec![(1, Some(ms(500)))])
         );
         assert!(expiry.ended(ms(749)).is_empty());
-        expiry.used(&1, None, false, ms(749));
+        expiry.used(&1, Lifetime::default(), ms(749));
         assert_eq!((expiry.ended(ms(10_000)).len(), expiry.next()), (0, None));
+        assert_eq!(expiry.changed_lifetimes(true), [(1, None)], "it lost its own one");
+        assert_eq!(expiry.changed_lifetimes(true), []);
+        expiry.used(&1, life(Some(ms(500)), None), ms(20_000));
+        assert_eq!((expiry.own(&1), expiry.next()), (Some((ms(500), ms(20_500))), Some(ms(20_500))));
+        assert!(expiry.remove(&1) && expiry.checks.is_empty());
+    }
+
+    #[test]
+    fn a_lifetime_that_is_partly_spent_ends_earlier_but_not_in_the_past() {
+        let mut expiry = Expiry::default();
+        expiry.used(&1, life(None, Some(ms(5_000))), ms(1_000));
+        expiry.spend(&1, ms(2_000), ms(1_000));
+        assert_eq!((expiry.next(), expiry.ended(ms(3_999)).len()), (Some(ms(4_000)), 0));
+        expiry.spend(&1, ms(60_000), ms(3_999));
+        assert_eq!((expiry.ended(ms(3_999)).len(), expiry.ended(ms(4_000))), (0, vec![1]));
     }
 
     #[test]
     fn a_lifetime_is_a_change_only_if_it_is_another_one() {
-        let mut expiry = Expiry::new(Some(ms(1_000)));
-        expiry.used(&1, Some(ms(500)), false, ms(0));
+        let (mut expiry, usual) = (Expiry::default(), Some(ms(1_000)));
+        expiry.used(&1, life(Some(ms(500)), usual), ms(0));
         expiry.changed_lifetimes(false);
-        expiry.used(&1, Some(ms(500)), false, ms(100));
+        expiry.used(&1, life(Some(ms(500)), usual), ms(100));
         assert_eq!(expiry.changed_lifetimes(false), []);
-        expiry.used(&1, Some(ms(700)), false, ms(200));
+        expiry.used(&1, life(Some(ms(700)), usual), ms(200));
         assert_eq!(expiry.changed_lifetimes(false), [(1, Some(ms(700)))]);
-        expiry.used(&1, None, false, ms(300));
+        expiry.used(&1, life(None, usual), ms(300));
         assert_eq!(expiry.changed_lifetimes(false), [(1, None)]);
     }
 
@@ -173,7 +227,7 @@ mod tests {
         /// for each.
         #[test]
         fn it_equals_a_table_of_ends(steps in proptest::collection::vec((0u8..6, 0u64..9, 0u64..2_000), 1..200)) {
-            let mut expiry = Expiry::new(Some(ms(3_000)));
+            let mut expiry = Expiry::default();
             let mut ends = std::collections::BTreeMap::<u8, Duration>::new();
             let mut now = Duration::ZERO;
             for (key, own, wait) in steps {
@@ -188,7 +242,7 @@ mod tests {
                     ends.remove(&key);
                 }
                 let own = (own > 0).then(|| ms(own * 500));
-                expiry.used(&key, own, false, now);
+                expiry.used(&key, life(own, Some(ms(3_000))), now);
                 ends.insert(key, step(now + own.unwrap_or(ms(3_000))));
                 prop_assert_eq!(expiry.checks.len(), expiry.entries.len());
                 prop_assert!(expiry.next().is_none_or(|next| next <= *ends.values().min().unwrap()));

@@ -33,6 +33,9 @@ pub enum Reading {
         event: EventName,
         /// Details of the event: the fields of a JSON object.
         data: Map<String, Value>,
+        /// Time in milliseconds without a write after which the channel ends.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ttl: Option<u64>,
     },
     /// Measurement of a series.
     Sample(Box<Sample>),

@@ -1,21 +1,19 @@
 //! Parser of one line of a push: a value, an event, a sample, or the end of a channel.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use crate::web::problem::Problem;
 use tricast_core::{
     channel::{Channel, EventName},
+    decider::TTL,
     depth,
     protocol::{RESERVED_EVENTS, nul},
     reading::Reading,
     sample::Sample,
     span::Span,
 };
-
-/// Shortest and longest time to live of a channel.
-const TTL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(366 * 86_400);
 
 /// Pushed line: a reading, or the reason for its refusal.
 pub(super) type Line = Result<Reading, Problem>;
@@ -73,9 +71,8 @@ pub(super) fn parse(value: Value, nul: bool) -> Line {
     };
     no_more(&fields, "channel, data, merge, ttl, delete and event")?;
     match (event, data) {
-        (Some(_), _) if ttl.is_some() => Err(bad("\"ttl\" is for values and samples")),
         (Some(_), _) if merge => Err(bad("an event can't be merged")),
-        (Some(event), data) => Ok(Reading::Event { channel, event, data: data.unwrap_or_else(Map::new) }),
+        (Some(event), data) => Ok(Reading::Event { channel, event, data: data.unwrap_or_else(Map::new), ttl }),
         (None, Some(data)) => Ok(Reading::Value { channel, data, merge, ttl }),
         (None, None) => Err(bad("\"data\" is missing")),
     }

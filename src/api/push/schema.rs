@@ -84,6 +84,8 @@ pub(super) struct PushedEvent {
     event: String,
     #[schema(nullable = false)]
     data: Option<BTreeMap<String, Value>>,
+    #[schema(nullable = false)]
+    ttl: Option<TimeToLive>,
 }
 
 /// Channel without `metrics.`, a dot and a field: `checkout.load` is the field `load` of `metrics.checkout`.

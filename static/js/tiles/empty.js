@@ -44,6 +44,7 @@ function message(name, text, step) {
 }
 
 export const NO_DATA = 'No data received on this channel yet.';
+export const ENDED = 'This channel has ended.';
 
 /** Texts of a chart without a line. @type {Record<'nothing' | 'range', {icon: IconName, text: string, step: (channel: string) => string}>} */
 const NOTES = {

@@ -7,7 +7,7 @@
 import { element, setText } from '../dom.js';
 import { fieldsOf, isList, isMoney, kindOf, nameOf, valueAt } from '../fields.js';
 import { NOTHING } from '../format.js';
-import { NO_DATA, empty } from './empty.js';
+import { ENDED, NO_DATA, empty } from './empty.js';
 
 const MOST_FIELDS = 60;
 
@@ -37,7 +37,8 @@ export function mountFields(tile, body, context) {
     context.subscriptions.subscribe(channel, {
       onUpdate: (update) => {
         if (update.event !== null) return;
-        data = update.data;
+        data = update.gone ? null : update.data;
+        setText(note, update.gone ? ENDED : NO_DATA);
         dirty = true;
         context.redraw();
       },

@@ -1,6 +1,6 @@
 //! Writing clients: each pushes one event after the other to any node, and creates orders.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
@@ -31,13 +31,21 @@ pub(super) async fn push(node: &SimulatedNode, id: u64) -> Verdict {
             return;
         };
         let Ok(name) = EventName::parse("deployed") else { return };
-        let readings = vec![
-            Reading::Event { channel: deploys, event: name, data: object(json!({"id": id, "x": "x".repeat(PADDING)})) },
+        let mut readings = vec![
+            Reading::Event {
+                channel: deploys,
+                event: name,
+                data: object(json!({"id": id, "x": "x".repeat(PADDING)})),
+                ttl: None,
+            },
             Reading::value(load, object(json!({"value": id}))),
             measured(host, id),
         ];
+        let always = readings.len();
+        readings.extend(brief(id));
         let verdict = match process.handle.publish(Origin::Pushed, readings, 100).await {
-            Ok(outcome) if outcome.verdicts.iter().all(Result::is_ok) => Verdict::Accepted,
+            // A channel that has ended can't be deleted.
+            Ok(outcome) if outcome.verdicts.iter().take(always).all(Result::is_ok) => Verdict::Accepted,
             Ok(_) => Verdict::Refused,
             Err(PublishError::Unavailable | PublishError::Stopped) => Verdict::Refused,
             Err(PublishError::Unknown) => Verdict::Unknown,
@@ -66,6 +74,25 @@ fn measured(channel: Channel, id: u64) -> Reading {
         _ => (json!({(own): id / 4}), true),
     };
     Reading::Value { channel, data: object(data), merge, ttl: None }
+}
+
+/// Channel that is written now and then, with a short time to live.
+pub(super) const BRIEF: &str = "metrics.brief";
+
+/// Time to live of [`BRIEF`].
+pub(super) const BRIEF_TTL: Duration = Duration::from_secs(2);
+
+/// Returns what some pushes write to [`BRIEF`]: a value, whose samples and merges keep the time to live, or its deletion.
+fn brief(id: u64) -> Option<Reading> {
+    let channel = Channel::parse(BRIEF).ok()?;
+    let ttl = u64::try_from(BRIEF_TTL.as_millis()).ok();
+    match id % 40 {
+        0 => Some(Reading::End { channel }),
+        10 => Some(Reading::Value { channel, data: object(json!({"merged": id})), merge: true, ttl }),
+        // Often the same value.
+        20 | 30 => Some(Reading::Value { channel, data: object(json!({"value": id / 100})), merge: false, ttl }),
+        _ => None,
+    }
 }
 
 /// Creates an order at `node`. It counts as acknowledged once it is stored.

@@ -8,17 +8,18 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
 use tricast_core::{
-    channel::Selector,
+    channel::{Gone, Selector},
     position::{Epoch, Position},
     publication::Publication,
     reader::{CatchUp, Reader, Sink},
     resume::{ResetReason, Resume, judge},
 };
 
-use super::node::SimulatedNode;
+use super::{client::BRIEF, node::SimulatedNode};
 
 /// Bytes of one write.
 const WRITE: usize = 8 << 10;
@@ -30,6 +31,8 @@ pub(super) enum Received {
     Event { id: u64, epoch: Epoch, offset: u64 },
     /// A version of a state.
     State { epoch: Epoch, offset: u64 },
+    /// A version of the channel that is written with a time to live, or its end.
+    Brief { epoch: Epoch, offset: u64, at: Timestamp, gone: Option<Gone> },
     /// Notice that events were lost.
     Gap {
         /// Whether the stream continues at the end of the log, because the node does not know the log of the cursor.
@@ -96,7 +99,7 @@ impl Client {
 /// Serves one stream as a transport does.
 async fn serve(node: SimulatedNode, cursor: Option<Position>, wire: Rc<Wire>) {
     let selectors: Vec<Selector> =
-        ["deploys", "orders", "metrics.load"].iter().filter_map(|name| Selector::parse(name).ok()).collect();
+        ["deploys", "orders", "metrics.load", BRIEF].iter().filter_map(|name| Selector::parse(name).ok()).collect();
     if let Some(position) = cursor.as_ref().filter(|position| !node.log.covers(position))
         && node.cluster.catch_up(&node.log, position).await.is_err()
     {
@@ -149,6 +152,9 @@ impl Sink for Messages<'_> {
         let data: Value = serde_json::from_slice(&publication.data).unwrap_or_default();
         let received = match &publication.event {
             Some(_) => Received::Event { id: data["id"].as_u64().unwrap_or(0), epoch: epoch.clone(), offset },
+            None if publication.channel.as_str() == BRIEF => {
+                Received::Brief { epoch: epoch.clone(), offset, at: publication.timestamp, gone: publication.gone }
+            }
             None => Received::State { epoch: epoch.clone(), offset },
         };
         self.send(Some(received), cursor.unwrap_or_else(|| Position::new(epoch, offset)));

@@ -1,10 +1,21 @@
 //! Invariants of every run.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
-use tricast_core::{channel::Channel, log::ChannelTimes, position::Epoch};
+use jiff::Timestamp;
+use tricast_core::{
+    channel::{Channel, Gone},
+    log::ChannelTimes,
+    position::Epoch,
+};
 
-use super::reader::Received;
+use super::{client::BRIEF_TTL, reader::Received};
+
+/// Time by which an end may be earlier than the time to live, because the clocks of two nodes differ by a little.
+const EARLY: Duration = Duration::from_millis(250);
 
 /// Reply to a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +52,8 @@ pub(super) struct Record {
     pub(super) keeps_values: bool,
     /// Times at which the values in each node's log, and their fields, were last written.
     pub(super) times: Vec<HashMap<Channel, ChannelTimes>>,
+    /// Ends of channels in the log of each node at the end, and whether the channel with a time to live has a value there.
+    pub(super) ends: Vec<(HashMap<Channel, u64>, bool)>,
     /// Messages that each client received.
     pub(super) clients: Vec<Vec<Received>>,
     /// Whether Redis lost acknowledged data.
@@ -67,7 +80,19 @@ impl Record {
         if self.logs.first().is_some_and(|all| all.len() != log.len()) {
             return Some("the log has an event twice".into());
         }
-        self.violation_of_values().or_else(|| self.violation_of_clients(&log))
+        self.violation_of_values().or_else(|| self.violation_of_ends()).or_else(|| self.violation_of_clients(&log))
+    }
+
+    /// Nothing is written at the end, so that the channel with a time to live has ended, on all nodes by the same entry.
+    fn violation_of_ends(&self) -> Option<String> {
+        if let Some(other) = self.ends.iter().position(|ends| *ends != self.ends[0]) {
+            return Some(format!(
+                "nodes 0 and {other} have different ends: {:?}, {:?}",
+                self.ends[0], self.ends[other]
+            ));
+        }
+        let (_, is_alive) = self.ends.first()?;
+        is_alive.then(|| "a channel has a value after its time to live".into())
     }
 
     /// Each push writes an event and a value, so the newest event and the value are of the same push.
@@ -86,8 +111,36 @@ impl Record {
 
     fn violation_of_clients(&self, log: &HashMap<u64, usize>) -> Option<String> {
         self.clients.iter().enumerate().find_map(|(number, received)| {
-            self.violation_of(received, log).map(|violation| format!("client {number}: {violation}"))
+            self.violation_of(received, log)
+                .or_else(|| self.violation_of_brief(received))
+                .map(|violation| format!("client {number}: {violation}"))
         })
+    }
+
+    /// A client is notified of each end once, not before the time to live is over, and does not keep an ended channel.
+    fn violation_of_brief(&self, received: &[Received]) -> Option<String> {
+        let mut held: Option<(&Epoch, u64, Timestamp, bool)> = None;
+        for message in received {
+            match message {
+                Received::Brief { epoch, offset, at, gone } => {
+                    if let Some((of, before, since, has_ended)) = held.filter(|(of, ..)| *of == epoch) {
+                        let again = *offset < before || (*offset == before && has_ended);
+                        if again && !self.lost_memory {
+                            return Some(format!("{message:?} after {before} of {of}"));
+                        }
+                        let life = at.duration_since(since).unsigned_abs();
+                        if *gone == Some(Gone::Expired) && !has_ended && life + EARLY < BRIEF_TTL {
+                            return Some(format!("{message:?} expired {life:?} after its value"));
+                        }
+                    }
+                    held = Some((epoch, *offset, *at, gone.is_some()));
+                }
+                Received::Gap { .. } => held = None,
+                Received::Event { .. } | Received::State { .. } => {}
+            }
+        }
+        let is_held = held.is_some_and(|(.., has_ended)| !has_ended);
+        (is_held && !self.lost_unnoticed).then(|| "a client was not notified of an end".into())
     }
 
     fn violation_of(&self, received: &[Received], log: &HashMap<u64, usize>) -> Option<String> {
@@ -107,7 +160,8 @@ impl Record {
                     }
                     (epoch, &mut newest_event, *offset)
                 }
-                Received::State { epoch, offset, .. } => (epoch, &mut newest_state, *offset),
+                Received::State { epoch, offset } => (epoch, &mut newest_state, *offset),
+                Received::Brief { .. } => continue,
                 Received::Gap { .. } => {
                     newest_gap = place;
                     if self.lost_memory {

@@ -120,6 +120,7 @@ async fn simulate(seed: u64) -> Outcome {
         // A node that starts again knows what Redis has.
         keeps_values: written_once.take() && !(loses_data && kills),
         times: nodes.borrow().iter().map(times).collect(),
+        ends: nodes.borrow().iter().map(ends).collect(),
         clients: clients.iter().map(|client| client.borrow().received.clone()).collect(),
         lost_data: loses_data,
         lost_memory: loses_data && kills,
@@ -160,6 +161,14 @@ pub(super) fn events(node: &SimulatedNode) -> Vec<u64> {
 fn times(node: &SimulatedNode) -> HashMap<Channel, ChannelTimes> {
     let states = node.log.export().states.into_iter();
     states.filter_map(|state| Some((state.change.channel, state.times?))).collect()
+}
+
+/// Returns the ends of channels that `node` has, and whether the channel with a time to live has a value there.
+fn ends(node: &SimulatedNode) -> (HashMap<Channel, u64>, bool) {
+    let states = node.log.export().states.into_iter();
+    let ends = states.filter(|state| state.change.gone.is_some()).map(|state| (state.change.channel, state.offset));
+    let is_alive = Channel::parse(client::BRIEF).is_ok_and(|brief| node.log.kind(&brief).is_some());
+    (ends.collect(), is_alive)
 }
 
 /// Returns any living process; a client does not see whether it is paused.

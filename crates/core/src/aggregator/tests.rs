@@ -7,6 +7,7 @@ use super::*;
 use crate::{
     built_in,
     channel::{Channel, EventName, Gone},
+    decider::ChannelTtls,
     log::{Change, LogConfig},
     reading::Refusal,
     sample::Sample,
@@ -41,6 +42,7 @@ fn event(channel: &str, name: &str) -> Reading {
         channel: Channel::parse(channel).unwrap(),
         event: EventName::parse(name).unwrap(),
         data: Map::new(),
+        ttl: None,
     }
 }
 
@@ -947,4 +949,128 @@ async fn after_a_takeover_channels_without_writes_end_and_built_in_ones_stay() {
     };
     assert_eq!(ended_after(59_900).await, []);
     assert_eq!(ended_after(200).await, [("metrics.a".to_owned(), Some(Gone::Expired))]);
+}
+
+fn with_ttl(reading: Reading, seconds: u64) -> Reading {
+    let own = Some(seconds * 1_000);
+    match reading {
+        Reading::Value { channel, data, merge, .. } => Reading::Value { channel, data, merge, ttl: own },
+        Reading::Event { channel, event, data, .. } => Reading::Event { channel, event, data, ttl: own },
+        Reading::Sample(sample) => Reading::Sample(Box::new(Sample { ttl: own, ..*sample })),
+        other => other,
+    }
+}
+
+impl Bench {
+    fn has(&self, channel: &str) -> bool {
+        self.log.kind(&Channel::parse(channel).unwrap()).is_some()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn series_end_by_their_own_time_to_live_and_the_channel_with_the_last_one() {
+    let bench = sampling(NOON, AggregatorConfig::default());
+    let job = |n: u32| labelled("jobs.progress", "gauge", n, json!({"job": n.to_string()}));
+    bench.push(with_ttl(job(1), 30)).await.0.unwrap();
+    bench.push(with_ttl(job(2), 60)).await.0.unwrap();
+    bench.pass(20_000).await;
+    bench.push(with_ttl(job(3), 10)).await.0.unwrap();
+    let names = || {
+        let Value::Object(value) = bench.data("metrics.jobs") else { panic!() };
+        value.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+    };
+    let [all, one, two, three] = ["progress", "progress{job=\"1\"}", "progress{job=\"2\"}", "progress{job=\"3\"}"];
+    assert_eq!(names(), [all, one, two, three]);
+    bench.pass(11_000).await;
+    assert_eq!(names(), [all, two], "the channel outlives the time of its last sample");
+    bench.pass(28_500).await;
+    assert!(bench.has("metrics.jobs"));
+    bench.pass(1_000).await;
+    let end = bench.log.end_of(&Channel::parse("metrics.jobs").unwrap()).unwrap();
+    assert_eq!(end.gone, Some(Gone::Expired));
+    // A plain field keeps the channel, which then has the time to live of its own.
+    bench.push(with_ttl(job(4), 5)).await.0.unwrap();
+    bench.push(with_ttl(merge("metrics.jobs", json!({"queue": 3})), 20)).await.0.unwrap();
+    bench.pass(6_000).await;
+    assert_eq!(bench.data("metrics.jobs"), json!({"queue": 3}));
+    bench.pass(15_000).await;
+    assert!(!bench.has("metrics.jobs"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn channels_of_a_pattern_and_event_channels_end_by_their_time_to_live() {
+    let channel_ttls = ChannelTtls::parse(&["metrics.ci.*=10s", "metrics.ci.slow=0"]).unwrap();
+    let limits = Limits { channel_ttl: Span::from_secs(60), ..Limits::default() };
+    let bench = sampling(NOON, AggregatorConfig { limits, channel_ttls: channel_ttls.into(), ..Default::default() });
+    for name in ["metrics.ci.a", "metrics.ci.slow", "metrics.other"] {
+        bench.push(value(name, json!({"n": 1}))).await.0.unwrap();
+    }
+    bench.push(with_ttl(value("metrics.ci.own", json!({})), 30)).await.0.unwrap();
+    bench.push(with_ttl(event("deploys", "released"), 20)).await.0.unwrap();
+    bench.push(event("audits", "done")).await.0.unwrap();
+    let all = ["metrics.ci.a", "deploys", "metrics.ci.own", "metrics.other", "audits", "metrics.ci.slow"];
+    let left = || all.iter().filter(|name| bench.has(name)).count();
+    for (ms, expected) in [(9_900, 6), (600, 5), (9_000, 5)] {
+        bench.pass(ms).await;
+        assert_eq!(left(), expected);
+    }
+    bench.push(event("deploys", "released")).await.0.unwrap();
+    for (ms, expected) in [(10_000, 5), (1_000, 4), (8_000, 4), (2_000, 3), (20_000, 1), (1_000_000, 1)] {
+        bench.pass(ms).await;
+        assert_eq!(left(), expected, "a later event keeps the time to live of the channel");
+    }
+    assert!(bench.has("metrics.ci.slow"));
+}
+
+/// Deadlines of the former leader hold, and the time without a leader does not count.
+#[tokio::test(start_paused = true)]
+async fn a_takeover_keeps_deadlines() {
+    let (mut writer, log) = Log::create(LogConfig::default());
+    let clock = clock_from(NOON);
+    let take_over = |dumps: Vec<(String, String)>| {
+        let dumps: Vec<_> = dumps.iter().map(|(_, dump)| serde_json::from_str(dump).unwrap()).collect();
+        Decider::take_over(clock.clone(), AggregatorConfig::default(), &log, dumps.into_iter())
+    };
+    let mut first = take_over(Vec::new());
+    let mut write = async |decider: &mut Decider, readings: Vec<Reading>, pause: u64| {
+        let changes = decider.decide_all([(Origin::Pushed, readings)]).changes;
+        writer.append(changes, clock.now());
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+    };
+    let ended = |decided: Decided| {
+        let ends = decided.changes.into_iter().filter(|change| change.gone.is_some());
+        ends.map(|change| change.channel.to_string()).collect::<Vec<_>>()
+    };
+    let old = [value("metrics.a", json!({"n": 1})), sample("b.x", "gauge", 1)];
+    write(&mut first, old.into_iter().map(|reading| with_ttl(reading, 60)).collect(), 40).await;
+    write(&mut first, vec![with_ttl(value("metrics.c", json!({"n": 1})), 58)], 18).await;
+    write(&mut first, vec![with_ttl(value("metrics.d", json!({"n": 1})), 60)], 1).await;
+    // A channel that lost its time to live stays.
+    write(&mut first, vec![with_ttl(value("metrics.e", json!({})), 1), value("metrics.e", json!({"n": 1}))], 0).await;
+    let dumps = first.dump(true);
+    assert!(first.dump(false).is_empty());
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let mut next = take_over(dumps);
+    assert_eq!(ended(next.decide_all([])), [""; 0]);
+    let mut ends = Vec::new();
+    for second in 0..70 {
+        ends.extend(ended(next.decide_all([])).into_iter().map(|channel| (second, channel)));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    ends.sort();
+    let expected = [(5, "metrics.a"), (5, "metrics.b"), (39, "metrics.c"), (59, "metrics.d")];
+    assert_eq!(ends, expected.map(|(second, channel)| (second, channel.to_owned())));
+}
+
+#[test]
+fn a_time_to_live_that_was_removed_is_removed_from_what_is_saved() {
+    let mut decider = Decider::new(Clock::system(), AggregatorConfig::default());
+    let mut dump_after = |reading: Reading| {
+        decider.decide_all([(Origin::Pushed, vec![reading])]);
+        decider.dump(false)
+    };
+    let saved = dump_after(with_ttl(value("metrics.a", json!({})), 60));
+    assert_eq!(saved, [("metrics.a".to_owned(), r#"{"channel":"metrics.a","ttl":60000}"#.to_owned())]);
+    assert_eq!(dump_after(value("metrics.a", json!({}))), [("metrics.a".to_owned(), String::new())]);
+    assert_eq!(dump_after(value("metrics.a", json!({"n": 1}))), []);
 }

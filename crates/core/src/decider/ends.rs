@@ -12,13 +12,17 @@ use std::{
     time::Duration,
 };
 
-use super::{Decider, Known, Staged};
+use serde_json::{Map, Value};
+
+use super::{Decider, Known, Staged, staged::State};
 use crate::{
     built_in,
     channel::{Channel, Gone},
+    expiry::Lifetime,
     log::Change,
     published::HISTORY,
     reading::Reading,
+    sample::{Need, Sample},
 };
 
 /// Most ends of channels that are remembered until the last values of history are restored.
@@ -54,7 +58,7 @@ impl Use {
         let (ttl, keeps) = match reading {
             Reading::Value { ttl, merge, .. } => (*ttl, *merge),
             Reading::Sample(sample) => (sample.ttl, true),
-            Reading::Event { .. } => (None, true),
+            Reading::Event { ttl, .. } => (*ttl, true),
             Reading::Stored(_) | Reading::Restored(_) | Reading::End { .. } => return None,
         };
         let channel = reading.channel()?;
@@ -67,8 +71,17 @@ impl Decider {
     /// Records that a channel was written.
     pub(super) fn note_use(&mut self, used: Option<Use>) {
         if let Some(Use { channel, own, keeps }) = used {
-            self.expiry.used(&channel, own, keeps, self.awake());
+            let life = Lifetime { own, keeps, usual: self.config.channel_ttl(&channel) };
+            self.expiry.used(&channel, life, self.awake());
         }
+    }
+
+    /// Adds a sample to its series, which restarts their times to live.
+    pub(super) fn add_sample(&mut self, sample: Sample, need: Need) {
+        let own = sample.ttl.map(Duration::from_millis);
+        let life = Lifetime { own, keeps: true, usual: self.config.channel_ttl(&sample.channel) };
+        let awake = self.awake();
+        self.series.add(sample, need, life, awake);
     }
 
     /// Ends a known channel.
@@ -108,28 +121,46 @@ impl Decider {
         std::mem::take(&mut self.ended_early)
     }
 
-    /// Ends the channels and series that were not written for their time to live.
+    /// Ends the channels and series that were not written for their time to live. A channel stays as long as one of its series
+    /// has time left of its own, and ends with its last series if nothing else is in its value.
     pub(super) fn end_idle(&mut self, staged: &mut Staged) {
-        for channel in self.expiry.ended(self.awake()) {
-            if self.known.contains_key(&channel) {
-                self.end(channel, Gone::Expired, staged);
-            } else {
+        let awake = self.awake();
+        for channel in self.expiry.ended(awake) {
+            if !self.known.contains_key(&channel) {
                 self.expiry.remove(&channel);
+                continue;
+            }
+            match self.series.last_own_end(&channel).filter(|end| *end > awake) {
+                Some(end) => self.expiry.set_end(&channel, end),
+                None => self.end(channel, Gone::Expired, staged),
             }
         }
-        for idle in self.series.idle(self.moment().elapsed.saturating_sub(self.paused())) {
+        let mut without_series = Vec::new();
+        for idle in self.series.idle(awake) {
             if idle.is_written {
                 // The amount that was counted with the series.
                 let bound = self.bound(&idle.channel, staged);
                 staged.state(&idle.channel, bound).removed.push(idle.field.as_ref().to_owned());
             }
             staged.ended.push(self.series.end_series(&idle));
+            if !self.series.has_channel(&idle.channel) {
+                without_series.push(idle.channel);
+            }
+        }
+        for channel in without_series {
+            if self.will_be_empty(&channel, staged) {
+                self.end(channel, Gone::Expired, staged);
+            }
         }
         self.count_series_bytes();
     }
-}
 
-/// Returns `time` in whole milliseconds, rounded down.
-pub(super) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+    /// Returns whether all fields of the value of `channel` are removed.
+    fn will_be_empty(&self, channel: &Channel, staged: &Staged) -> bool {
+        let removes = |state: &State| {
+            let fields = serde_json::from_slice::<Map<String, Value>>(self.current_text(channel)).unwrap_or_default();
+            state.keeps_others && state.fields.is_empty() && fields.keys().all(|name| state.removed.contains(name))
+        };
+        staged.states.get(channel).is_some_and(removes)
+    }
 }

@@ -6,16 +6,16 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Decider;
-use crate::{pause, sample::Moment};
+use crate::{channel::Channel, pause, sample::Moment};
 
 /// Longest sleep until midnight, because the wall clock may be set meanwhile.
 const CLOCK_CHECK: Duration = Duration::from_secs(3_600);
 
 impl Decider {
-    /// Returns whether a channel without an own time to live, last written `at`, has ended since.
-    pub(super) fn has_expired(&self, at: Timestamp) -> bool {
+    /// Returns whether `channel`, last written `at` and without an own time to live, has ended since.
+    pub(super) fn has_expired(&self, channel: &Channel, at: Timestamp) -> bool {
         let age = Duration::try_from(self.clock.now().duration_since(at)).unwrap_or_default();
-        self.config.channel_ttl().is_some_and(|ttl| age > ttl)
+        self.config.channel_ttl(channel).is_some_and(|ttl| age > ttl)
     }
 
     pub(super) fn moment(&self) -> Moment {
@@ -35,9 +35,9 @@ impl Decider {
 
     /// Returns the time at which figures change or channels end by themselves; `None` if there is none.
     pub fn wake(&self) -> Option<Instant> {
-        let series = self.series.next_idle().map(|at| self.start.0 + at.saturating_sub(self.start.1) + self.paused());
-        let channels = self.expiry.next().map(|at| Instant::now() + at.saturating_sub(self.awake()));
-        [self.next_change_by_time(), series, channels].into_iter().flatten().min()
+        let ends = [self.series.next_idle(), self.expiry.next()].into_iter().flatten().min();
+        let ends = ends.map(|at| Instant::now() + at.saturating_sub(self.awake()));
+        [self.next_change_by_time(), ends].into_iter().flatten().min()
     }
 
     fn next_change_by_time(&self) -> Option<Instant> {

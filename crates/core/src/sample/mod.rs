@@ -33,7 +33,7 @@ mod window;
 
 pub use labels::{LabelError, MAX_LABEL_BYTES, MAX_LABELS};
 use measure::Measure;
-pub use table::{Dump, Idle, Need, SeriesTable};
+pub use table::{Continued, Dump, Idle, Need, SeriesTable};
 pub use window::Moment;
 
 /// Largest absolute value of a sample: the sum of a day of them is far from overflowing.
@@ -105,7 +105,7 @@ pub struct Sample {
     pub kind: SampleKind,
     /// Value of the sample.
     pub measured: Measured,
-    /// Time in milliseconds without a write after which the channel ends.
+    /// Time in milliseconds without a sample after which the series ends, and without a write after which the channel does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u64>,
 }

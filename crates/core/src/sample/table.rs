@@ -8,7 +8,12 @@ use serde_json::{Map, Value};
 use slab::Slab;
 
 use super::{Measure, Moment, Sample, SampleKind};
-use crate::{channel::Channel, expiry::Expiry, reading::Refusal};
+use crate::{
+    channel::Channel,
+    clock::millis,
+    expiry::{Expiry, Lifetime},
+    reading::Refusal,
+};
 
 /// Table of series by channel and field. Only the aggregator writes it.
 ///
@@ -58,6 +63,8 @@ struct Series {
     written: usize,
     is_live: bool,
     has_ended: bool,
+    /// Time of the last sample since the start of time for [`Moment::elapsed`].
+    used: Duration,
     due: Due,
     /// Whether there are samples since the last dump.
     is_new: bool,
@@ -72,6 +79,23 @@ pub struct Dump {
     pub field: Box<str>,
     day: Date,
     measure: Measure,
+    /// Own time to live in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ttl: Option<u64>,
+    /// Time of the last sample in milliseconds, as [`Moment::elapsed`] counts; `None` if another version wrote it.
+    #[serde(default)]
+    used: Option<u64>,
+}
+
+/// Life of a series that is continued: see [`SeriesTable::restore`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Continued {
+    /// Time to live of a series without an own one; `None`: no end.
+    pub usual: Option<Duration>,
+    /// Time up to which the other table received samples, as [`Moment::elapsed`] counts.
+    pub known_to: Duration,
+    /// Earliest end.
+    pub earliest: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,14 +163,14 @@ fn key_bytes(field: &str) -> usize {
 }
 
 impl SeriesTable {
-    /// Creates an empty table with at most `limit` series; 0 means no limit. A series ends after `idle` without samples.
-    pub fn new(limit: usize, idle: Option<Duration>) -> Self {
+    /// Creates an empty table with at most `limit` series; 0 means no limit.
+    pub fn new(limit: usize) -> Self {
         Self {
             limit,
             channels: HashMap::new(),
             series: Slab::new(),
             ended: Vec::new(),
-            expiry: Expiry::new(idle),
+            expiry: Expiry::default(),
             bytes: 0,
             live: Vec::new(),
             due: Vec::new(),
@@ -239,8 +263,9 @@ impl SeriesTable {
         Ok(need)
     }
 
-    /// Adds a sample to its series, which are created according to `need`.
-    pub fn add(&mut self, sample: Sample, need: Need) {
+    /// Adds a sample to its series, which are created according to `need`, and have `life` from `awake` on: the time to which
+    /// [`SeriesTable::idle`] compares.
+    pub fn add(&mut self, sample: Sample, need: Need, life: Lifetime, awake: Duration) {
         let Some(now) = self.now else { return };
         let Sample { channel, field, labelled, kind, measured, .. } = sample;
         let whole = need.whole.unwrap_or_else(|| self.create(&channel, field, kind));
@@ -251,7 +276,13 @@ impl SeriesTable {
             one.measure.add(measured, now);
             one.weigh(&mut self.bytes);
             one.is_new = true;
-            self.expiry.used(&at, None, false, now.elapsed);
+            one.used = now.elapsed;
+            let before = self.expiry.own(&at).map(|(_, ends)| ends).filter(|_| at == whole);
+            self.expiry.used(&at, life, awake);
+            if let (Some(before), Some((_, ends))) = (before, self.expiry.own(&at)) {
+                // The total has the longest time to live of its parts.
+                self.expiry.set_end(&at, before.max(ends));
+            }
             if !one.is_live {
                 one.is_live = true;
                 self.live.push(at);
@@ -273,6 +304,7 @@ impl SeriesTable {
             written: 0,
             is_live: false,
             has_ended: false,
+            used: Duration::ZERO,
             due: Due::No,
             is_new: false,
         });
@@ -283,6 +315,17 @@ impl SeriesTable {
     /// Returns the time of the next [`SeriesTable::idle`].
     pub fn next_idle(&self) -> Option<Duration> {
         self.expiry.next()
+    }
+
+    /// Returns whether `channel` has series.
+    pub fn has_channel(&self, channel: &Channel) -> bool {
+        self.channels.contains_key(channel)
+    }
+
+    /// Returns the latest end among the series of `channel` with a time to live of their own.
+    pub fn last_own_end(&self, channel: &Channel) -> Option<Duration> {
+        let series = self.channels.get(channel)?.by_name.values();
+        series.filter_map(|at| self.expiry.own(at).map(|(_, ends)| ends)).max()
     }
 
     /// Ends all series of `channel`; returns their names in [`SeriesTable::dump`].
@@ -339,25 +382,35 @@ impl SeriesTable {
             field: &'a str,
             day: Date,
             measure: &'a Measure,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            ttl: Option<u64>,
+            used: u64,
         }
-        let Some(now) = self.now else { return Vec::new() };
-        let text = self.series.iter_mut().filter_map(|(_, one)| {
-            let Series { channel, field, measure, is_new, has_ended, .. } = one;
+        let (Some(now), expiry) = (self.now, &self.expiry) else { return Vec::new() };
+        let text = self.series.iter_mut().filter_map(|(at, one)| {
+            let Series { channel, field, measure, is_new, has_ended, used, .. } = one;
             if *has_ended || (!std::mem::take(is_new) && !all) {
                 return None;
             }
-            let dump = serde_json::to_string(&Borrowed { channel, field, day: now.day, measure }).ok()?;
+            let (ttl, used) = (expiry.own(&at).map(|(own, _)| millis(own)), millis(*used));
+            let dump = Borrowed { channel, field, day: now.day, measure, ttl, used };
+            let dump = serde_json::to_string(&dump).ok()?;
             Some((name(channel, field), dump))
         });
         text.collect()
     }
 
-    /// Continues a series of another table, at `moment`, whose figures in the channel's value are `present`.
-    pub fn restore(&mut self, dump: Dump, present: Option<&Value>, moment: Moment) {
+    /// Continues a series of another table, at `moment`, whose figures in the channel's value are `present`. Its time to live,
+    /// `usual` or its own, starts at the time 0 of [`SeriesTable::idle`], less the time from its last sample to `known_to`, up
+    /// to which that table received samples. It ends at `earliest` or later.
+    pub fn restore(&mut self, dump: Dump, present: Option<&Value>, moment: Moment, life: Continued) {
+        let Continued { usual, known_to, earliest } = life;
         self.now = Some(moment);
-        let Dump { channel, field, day, mut measure } = dump;
+        let Dump { channel, field, day, mut measure, ttl, used } = dump;
         let at = self.create(&channel, field, measure.kind());
-        self.expiry.used(&at, None, false, moment.elapsed);
+        let used = used.map_or(moment.elapsed, Duration::from_millis);
+        self.expiry.used(&at, Lifetime { own: ttl.map(Duration::from_millis), keeps: false, usual }, Duration::ZERO);
+        self.expiry.spend(&at, known_to.saturating_sub(used), earliest);
         measure.forget(moment);
         if day == moment.day {
             self.day_has_samples = true;
@@ -367,6 +420,7 @@ impl SeriesTable {
         let one = &mut self.series[at];
         one.is_live = measure.is_live();
         one.measure = measure;
+        one.used = used;
         one.weigh(&mut self.bytes);
         if one.is_live {
             self.live.push(at);

@@ -79,8 +79,8 @@ section! {
         tenant_idle: Span = Span::from_secs(600),
         /// Series of samples of one tenant, one per field and set of labels; 0 means no limit.
         max_series: usize = 10_000,
-        /// Time without a write after which a pushed channel or a series of samples ends; a push may set another time for its
-        /// channel (`ttl`). 0 means that they stay.
+        /// Time without a write after which a pushed channel or a series of samples ends; `channel_ttls` may set other times by
+        /// pattern, and a push one for its channel (`ttl`). 0 means that they stay.
         #[range(OrZero(Span::from_secs(1)..=Span::from_days(366)))]
         channel_ttl: Span = Span::ZERO,
         /// Events of one tenant that may wait to be published while the log can't be written; beyond it changes of orders and

@@ -29,7 +29,7 @@ pub async fn publish(
 /// [`Stopped`] when the server is shutting down.
 pub async fn announce(aggregator: &AggregatorHandle, event: &str, details: Value) -> Result<(), Stopped> {
     let (Ok(channel), Ok(event)) = (Channel::parse("system"), EventName::parse(event)) else { return Ok(()) };
-    aggregator.publish_own(vec![Reading::Event { channel, event, data: object(details) }]).await
+    aggregator.publish_own(vec![Reading::Event { channel, event, data: object(details), ttl: None }]).await
 }
 
 fn object(value: Value) -> Map<String, Value> {

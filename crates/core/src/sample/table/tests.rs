@@ -11,7 +11,7 @@ fn sample(metric: &str, kind: &str, value: Value, labels: Value) -> Sample {
 }
 
 fn add(table: &mut SeriesTable, sample: Sample) -> Result<(), Refusal> {
-    table.need(&sample).map(|need| table.add(sample, need))
+    table.need(&sample).map(|need| table.add(sample, need, Lifetime::default(), Duration::ZERO))
 }
 
 fn read(table: &mut SeriesTable) -> Vec<(String, Value)> {
@@ -22,7 +22,7 @@ fn read(table: &mut SeriesTable) -> Vec<(String, Value)> {
 
 #[test]
 fn a_label_set_is_a_series_of_its_own_and_counts_in_the_whole() {
-    let mut table = SeriesTable::new(0, None);
+    let mut table = SeriesTable::new(0);
     table.advance(moment(0, 1));
     for (region, value) in [("eu", 1), ("us", 2), ("eu", 3)] {
         add(&mut table, sample("shop.sold", "counter", json!(value), json!({"region": region}))).unwrap();
@@ -35,7 +35,7 @@ fn a_label_set_is_a_series_of_its_own_and_counts_in_the_whole() {
 
 #[test]
 fn the_number_of_series_is_bounded_and_existing_ones_continue() {
-    let mut table = SeriesTable::new(3, None);
+    let mut table = SeriesTable::new(3);
     table.advance(moment(0, 1));
     let labelled = |region: &str| sample("shop.sold", "counter", json!(1), json!({"region": region}));
     add(&mut table, labelled("eu")).unwrap();
@@ -47,14 +47,14 @@ fn the_number_of_series_is_bounded_and_existing_ones_continue() {
     add(&mut table, sample("shop.sold", "counter", json!(1), json!({}))).unwrap();
     assert_eq!((table.len(), read(&mut table)[0].1["total"].clone()), (3, json!(4)));
     // A first sample with labels makes two: neither is created if only one fits.
-    let mut table = SeriesTable::new(1, None);
+    let mut table = SeriesTable::new(1);
     table.advance(moment(0, 1));
     assert!(add(&mut table, labelled("eu")).is_err() && table.is_empty());
 }
 
 #[test]
 fn the_first_sample_fixes_the_type() {
-    let mut table = SeriesTable::new(0, None);
+    let mut table = SeriesTable::new(0);
     table.advance(moment(0, 1));
     add(&mut table, sample("a.b", "gauge", json!(1), json!({}))).unwrap();
     for labels in [json!({}), json!({"x": "y"})] {
@@ -66,7 +66,7 @@ fn the_first_sample_fixes_the_type() {
 
 #[test]
 fn nothing_is_due_once_the_windows_are_empty_and_the_day_has_started() {
-    let mut table = SeriesTable::new(0, None);
+    let mut table = SeriesTable::new(0);
     table.advance(moment(1_500, 1));
     assert_eq!((table.next_second(), table.waits_for_midnight()), (None, false));
     add(&mut table, sample("a.b", "gauge", json!(5), json!({}))).unwrap();
@@ -87,12 +87,12 @@ fn nothing_is_due_once_the_windows_are_empty_and_the_day_has_started() {
 
 #[test]
 fn the_room_of_a_series_is_known_in_advance() {
-    let mut table = SeriesTable::new(0, None);
+    let mut table = SeriesTable::new(0);
     table.advance(moment(0, 1));
     let one = sample("a.b", "timing", json!(1.0 / 3.0), json!({"x": "\"\\\n\u{1}é"}));
     let need = table.need(&one).unwrap();
     let channel = one.channel.clone();
-    table.add(one, need);
+    table.add(one, need, Lifetime::default(), Duration::ZERO);
     assert_eq!((table.room(&channel), table.bound(&channel, 0)), (need.room, need.room));
     let fields: Map<String, Value> = {
         let updates = table.read_due();
@@ -117,16 +117,16 @@ fn the_room_of_a_series_is_known_in_advance() {
 
 /// Returns a table that continues all series of `table`, at `moment`.
 fn handed_over(table: &mut SeriesTable, moment: Moment) -> SeriesTable {
-    let mut next = SeriesTable::new(0, None);
+    let mut next = SeriesTable::new(0);
     for (_, dump) in table.dump(true) {
-        next.restore(serde_json::from_str(&dump).unwrap(), None, moment);
+        next.restore(serde_json::from_str(&dump).unwrap(), None, moment, Continued::default());
     }
     next
 }
 
 #[test]
 fn another_table_continues_dumped_series() {
-    let mut table = SeriesTable::new(0, None);
+    let mut table = SeriesTable::new(0);
     table.advance(moment(0, 1));
     for n in 0..700 {
         for (kind, value) in [("gauge", json!(n)), ("counter", json!(0.1)), ("timing", json!(n)), ("set", json!(n))] {
@@ -160,7 +160,7 @@ fn another_table_continues_dumped_series() {
 
 #[test]
 fn figures_dumped_yesterday_do_not_count_for_today() {
-    let mut table = SeriesTable::new(0, None);
+    let mut table = SeriesTable::new(0);
     table.advance(moment(0, 1));
     add(&mut table, sample("shop.sold", "counter", json!(4), json!({}))).unwrap();
     let mut next = handed_over(&mut table, moment(60_000, 2));
@@ -174,7 +174,7 @@ fn figures_dumped_yesterday_do_not_count_for_today() {
 
 #[test]
 fn the_day_of_a_continued_series_ends_at_midnight() {
-    let mut table = SeriesTable::new(0, None);
+    let mut table = SeriesTable::new(0);
     table.advance(moment(0, 1));
     add(&mut table, sample("shop.sold", "counter", json!(4), json!({}))).unwrap();
     let mut next = handed_over(&mut table, moment(20_000, 1));
@@ -189,7 +189,7 @@ fn the_day_of_a_continued_series_ends_at_midnight() {
 #[test]
 fn a_table_counts_the_memory_of_its_series() {
     let keeps = |kind: &str, samples: u32| {
-        let mut table = SeriesTable::new(0, None);
+        let mut table = SeriesTable::new(0);
         table.advance(moment(0, 1));
         for n in 0..samples {
             add(&mut table, sample("a.b", kind, json!(n), json!({}))).unwrap();
