@@ -45,6 +45,21 @@ pub async fn index(request: HttpRequest) -> Result<HttpResponse, Problem> {
     serve(&request, "index.html")
 }
 
+/// Handles `GET` and `HEAD /explore`: every channel that the reader may read, live.
+#[utoipa::path(
+    get,
+    path = "/explore",
+    tag = "Pages",
+    operation_id = "getExplorePage",
+    summary = "Page of all channels",
+    params(IfNoneMatch),
+    responses((status = 200, description = "The page", body = String, content_type = "text/html")),
+    security(())
+)]
+pub async fn explore(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    serve(&request, "explore.html")
+}
+
 /// Handles `GET` and `HEAD /docs`: the API reference.
 #[utoipa::path(
     get,

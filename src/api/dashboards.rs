@@ -240,8 +240,7 @@ pub async fn remove_tile(
 /// Order of the tiles: the ID of each tile once.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"order": ["alerts", "cpu", "orders", "orders-today", "requests", "revenue-today",
-    "users-online"]}))]
+#[schema(example = json!({"order": ["cpu", "requests", "alerts"]}))]
 struct TileOrder {
     order: Vec<String>,
 }

@@ -68,7 +68,7 @@ const TILE_ORDER: &str = "/api/dashboards/{id}/tiles/order";
         alerts::rules, alerts::create_rule, alerts::rule, alerts::replace_rule, alerts::delete_rule,
         me::get, sign_in::create, sign_in::delete, me::ticket,
         health::live, health::ready, metrics_page::get, routes::protocol, parts::get, doctor::get, doctor::echo,
-        assets::index, pages::basic, assets::docs, assets::doctor, assets::get,
+        assets::index, pages::basic, assets::explore, assets::docs, assets::doctor, assets::get,
     ),
     components(schemas(ProblemBody))
 )]

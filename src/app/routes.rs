@@ -85,6 +85,7 @@ impl Routes {
         };
         read("/", || get_or_head().to(assets::index));
         read("/static/{path:.*}", || get_or_head().to(assets::get));
+        read("/explore", || get_or_head().to(assets::explore));
         read("/docs", || get_or_head().to(assets::docs));
         read("/doctor", || get_or_head().to(assets::doctor));
         read("/basic", || get_or_head().to(pages::basic));
@@ -161,7 +162,7 @@ impl Routes {
 }
 
 /// Pages whose paths have no slash at their end, since their links are relative to the root.
-const PAGES: [&str; 3] = ["/docs", "/doctor", "/basic"];
+const PAGES: [&str; 4] = ["/explore", "/docs", "/doctor", "/basic"];
 
 /// Handles all other paths: 404, and a redirect for a page with a slash.
 async fn nothing_here(request: HttpRequest) -> Result<HttpResponse, Problem> {

@@ -82,6 +82,7 @@ struct ListedChannel {
     #[schema(value_type = ChannelName)]
     channel: Channel,
     kind: ChannelKind,
+    source: ChannelSource,
     /// Offset of its newest publication.
     version: u64,
     /// Age of that publication; `null` before the first one.
@@ -101,6 +102,16 @@ struct ListedChannel {
     /// request names channels; left out if there are none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     fields: BTreeMap<String, ListedField>,
+}
+
+/// Writer of a channel.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum ChannelSource {
+    /// Clients, by pushes.
+    Pushed,
+    /// The server itself.
+    Server,
 }
 
 /// A field of a channel in the list. Durations are ISO 8601.
@@ -135,11 +146,13 @@ pub fn list(now: Timestamp, caller: &Caller, wanted: Option<&[Selector]>) -> Cha
         .filter(|info| wanted.is_none_or(|wanted| wanted.iter().any(|selector| selector.matches(&info.channel))))
         .filter(|info| tricast_auth::may_read_channel(&caller.identity, &info.channel))
         .map(|info| {
+            let is_built_in = built_in::contains(&info.channel);
             // Built-in channels are never late.
-            let written = info.written.filter(|_| !built_in::contains(&info.channel));
+            let written = info.written.filter(|_| !is_built_in);
             let lists_fields = wanted.is_some() && written.is_some();
             ListedChannel {
                 kind: info.kind,
+                source: if is_built_in { ChannelSource::Server } else { ChannelSource::Pushed },
                 version: info.version,
                 age: info.changed.map(since),
                 idle: written.map(since),

@@ -20,6 +20,7 @@ export function startControls({ range, editor, sync, announcer, create }) {
   const edit = byId('edit');
   const bar = byId('edit-bar');
   const undo = /** @type {HTMLButtonElement} */ (byId('edit-undo'));
+  const redo = /** @type {HTMLButtonElement} */ (byId('edit-redo'));
 
   const showRange = () => {
     for (const input of lengths) input.checked = input.value === range.name;
@@ -45,12 +46,18 @@ export function startControls({ range, editor, sync, announcer, create }) {
   byId('create').addEventListener('click', create);
   byId('edit-add').addEventListener('click', () => editor.add());
   undo.addEventListener('click', () => sync()?.undo());
+  redo.addEventListener('click', () => sync()?.redo());
   addEventListener('keydown', (event) => {
     const typing = event.target instanceof Element && event.target.closest('input, textarea, select, dialog') !== null;
-    if (editor.on && !typing && event.key.toLowerCase() === 'z' && (event.ctrlKey || event.metaKey) && !event.shiftKey) {
-      event.preventDefault();
-      sync()?.undo();
-    }
+    if (!editor.on || typing || !(event.ctrlKey || event.metaKey)) return;
+    const key = event.key.toLowerCase();
+    if (key !== 'z' && key !== 'y') return;
+    event.preventDefault();
+    if (key === 'y' || event.shiftKey) sync()?.redo();
+    else sync()?.undo();
   });
-  editor.onChange = () => (undo.disabled = !(sync()?.canUndo ?? false));
+  editor.onChange = () => {
+    undo.disabled = !(sync()?.canUndo ?? false);
+    redo.disabled = !(sync()?.canRedo ?? false);
+  };
 }

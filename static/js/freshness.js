@@ -253,7 +253,7 @@ export class Freshness {
 }
 
 /** @param {Tile} tile */
-const showsValues = ({ type }) => ['number', 'chart', 'table'].includes(type);
+const showsValues = ({ type }) => ['number', 'chart', 'gauge', 'bar', 'state', 'status', 'table'].includes(type);
 
 /**
  * Returns the channels whose values a tile shows.

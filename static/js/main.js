@@ -8,9 +8,12 @@
  *     page             the dashboard that is open           controls         time range, pause, edit mode
  *     wall             wall display                         print            print layout
  *     board/           model (edit steps, pure) > sync (If-Match, 412, undo) > grid > card;
- *                      editor with drag and dialog; boards (menu) with prompt
+ *                      editor with drag and dialog (field-picker, tile-settings); boards (menu) with prompt; presence (empty tiles)
  *     tiles/           one module per kind of tile, all with the interface of contract.js:
- *                      number  chart  fields  orders  events  alerts  text;  live-list, problem (error message)
+ *                      number  chart  gauge  bar  state  status  fields  orders  events  channels  nodes  alerts  text
+ *                      markdown;  kinds (labels, sizes), level (good, warning, critical), live-list, problem (error message)
+ *     explore/         catalog of all channels, for /explore and the tile channels: feed (keeps it current), past (history),
+ *                      bins (short lines), row, virtual-list, pin, details
  *     charts/          track (history, then live values) over ring (ring buffer); history; shadow (an earlier time); rows;
  *                      plot (uPlot) with axes, layers, legend, tooltip, drag-zoom, table; sparkline;
  *                      range (time range) with range-address and length; colors (of series), palette (of the scheme)
@@ -18,6 +21,7 @@
  *     limits           thresholds of tiles and alert rules;  time-menu  time range, comparison, link
  *     badge            connection state; transport-switch
  *     alert-announcer  announces alerts;  announcer  the live regions;  toast  messages at the foot of the page;  menus
+ *     first-number     how to send the first number;  markdown (safe subset);  icons
  *     dom              building elements without markup strings; frame-scheduler (one redraw per animation frame)
  *
  * Values flow one way: the client library receives them, subscriptions passes them to the subscribers of the channel, tiles
@@ -91,6 +95,7 @@ const scheduler = new FrameScheduler((now) => {
   main.dataset.fresh = String(age === '');
   const view = { now, live: isLive, lines, calm: calm.matches, palette };
   for (const card of grid.cards) card.draw(view, age);
+  editor.draw(view);
   badge.draw(status, now);
 });
 
@@ -119,14 +124,16 @@ const context = {
   followCurrency: () => (denied('metrics.revenue') === '' ? subscriptions.subscribe('metrics.revenue', { onUpdate: () => {} }) : () => {}),
   mayWriteOrders: () => session.may('write:orders'),
   mayAcknowledge: () => session.may('read:alerts') && session.may('write:dashboards'),
+  pushing: () => ({ required: session.required, mayPush: session.may('write:metrics') }),
   denied,
   age: (tile) => freshness.ageOf(tile),
   redraw: () => scheduler.request(),
   redrawNow: () => scheduler.requestNow(),
 };
-const grid = new Grid(byId('board'), context, (channel) => kinds.get(channel));
+const kindOfChannel = (/** @type {string} */ channel) => kinds.get(channel);
+const grid = new Grid(byId('board'), context, kindOfChannel);
 const freshness = new Freshness(rest, () => [...grid.cards].map(({ tile }) => tile), () => scheduler.request());
-const editor = new Editor(grid, rest, announcer);
+const editor = new Editor(grid, context, kindOfChannel);
 const badge = new Badge(announcer, () => subscriptions.retry());
 const page = new Page(rest, subscriptions, grid, editor, announcer, kindsKnown, session.may('write:dashboards'));
 const boards = new Boards(/** @type {HTMLDetailsElement} */ (byId('boards')), rest, {

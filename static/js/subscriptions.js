@@ -14,6 +14,8 @@ import { now } from './time.js';
 /**
  * New value of a state channel (`event` is null), or one event.
  * @typedef {object} Update
+ * @property {string} channel one of many if the subscription ends in `.*`
+ * @property {boolean} gone the channel has ended: no field has a value
  * @property {string | null} event
  * @property {Json} data
  * @property {string | null} timestamp RFC 3339
@@ -23,6 +25,7 @@ import { now } from './time.js';
 /**
  * @typedef {object} Subscriber
  * @property {(update: Update) => void} onUpdate
+ * @property {string} [interval] shortest time between two values of a channel, such as `500ms`
  * @property {() => void} [onGap] events were lost; the displayed list has to be read again
  */
 
@@ -53,9 +56,9 @@ export class Subscriptions {
       const { event, timestamp, gone } = meta;
       if (event === undefined) this.#onUpdate(meta.channel, data, timestamp);
       // After the end of a channel no field has a value.
-      subscriber.onUpdate({ event: event ?? null, data: data ?? {}, timestamp, gone });
+      subscriber.onUpdate({ channel: meta.channel, gone, event: event ?? null, data: data ?? {}, timestamp });
     };
-    return this.#connection.subscribe(channel, receive, { onGap: () => subscriber.onGap?.() });
+    return this.#connection.subscribe(channel, receive, { interval: subscriber.interval, onGap: () => subscriber.onGap?.() });
   }
 
   /** @param {(status: Status) => void} watch called with every change */

@@ -8,7 +8,7 @@
 import { byId, setText } from './dom.js';
 
 /** Height that a kind of tile needs, in rem; a number that is one cell high shows its value alone. */
-const NEEDS = { number: 5.25, chart: 8.5, table: 7.5, alerts: 7, text: 3.5 };
+const NEEDS = { number: 5.25, chart: 8.5, gauge: 8, bar: 6, state: 5.25, status: 6, table: 7.5, channels: 7.5, nodes: 7.5, alerts: 7, text: 3.5, markdown: 5 };
 const SMALL_NUMBER = 3.25;
 /** Smallest font size, relative to the normal one for this screen. */
 const SMALLEST = 0.72;
@@ -40,8 +40,10 @@ class Wall {
       [width, height] = [innerWidth, innerHeight];
       this.#fit();
     };
-    const changed = new MutationObserver(() => this.#fit());
-    changed.observe(board, { childList: true });
+    const changed = new MutationObserver((records) => {
+      if (records.some(({ type, target }) => type === 'attributes' || target === board)) this.#fit();
+    });
+    changed.observe(board, { childList: true, subtree: true, attributeFilter: ['data-empty'] });
     addEventListener('resize', resized);
     addEventListener('keydown', ({ key, target }) => {
       if (target instanceof Element && target.closest('input, select, textarea, dialog, [role=application]') !== null) return;
@@ -51,7 +53,7 @@ class Wall {
   }
 
   get #cards() {
-    return /** @type {HTMLElement[]} */ ([...this.#board.children]);
+    return /** @type {HTMLElement[]} */ ([...this.#board.children]).filter((card) => card.dataset.empty !== 'true');
   }
 
   #fit() {

@@ -25,8 +25,15 @@ async fn all_routes_are_below_the_base_path_only() {
     let location = order.headers()["location"].to_str().unwrap().to_owned();
     assert!(location.starts_with("/live/api/orders/"), "{location}");
     assert_eq!(app.get(&location).await.status(), 200);
-    for page in ["/live/", "/live/basic", "/live/docs", "/live/doctor", "/live/static/client/index.js", "/live/readyz"]
-    {
+    for page in [
+        "/live/",
+        "/live/basic",
+        "/live/docs",
+        "/live/doctor",
+        "/live/explore",
+        "/live/static/client/index.js",
+        "/live/readyz",
+    ] {
         assert_eq!(app.get(page).await.status(), 200, "{page}");
     }
     // Pages load their files relative to the path, so it has to end with a slash.

@@ -10,8 +10,9 @@ use crate::{
 
 /// Paths that ignore unknown parameters: pages, whose links may have parameters of other sites; checks by monitoring and
 /// load balancers, which may add some; and Socket.IO, whose clients do.
-const LENIENT: [&str; 10] = [
+const LENIENT: [&str; 11] = [
     "/",
+    "/explore",
     "/docs",
     "/doctor",
     "/basic",

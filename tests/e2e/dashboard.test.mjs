@@ -81,9 +81,10 @@ describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => 
     await button(ada, 'Add tile').click();
     const dialog = ada.getByRole('dialog');
     await dialog.getByLabel('Kind').selectOption('chart');
-    await dialog.getByLabel('Channel').selectOption('metrics.shop');
-    for (const name of ['a', 'b']) await dialog.getByRole('checkbox', { name, exact: true }).check();
+    await dialog.getByRole('searchbox').fill('shop');
+    for (const name of ['a', 'b']) await dialog.getByRole('checkbox', { name: `${name} of metrics.shop` }).check();
     await dialog.getByLabel('Title').fill('Both');
+    await dialog.locator('.dialog-preview .u-wrap').waitFor();
     await dialog.getByRole('button', { name: 'Add' }).click();
     await waitForShownTiles(bob, ['A', 'B', 'C', 'Both']);
     await tile(bob, 'Both').locator('.u-wrap').waitFor();
@@ -98,6 +99,17 @@ describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => 
     await waitForShownTiles(bob, ['A', 'C', 'All of them']);
     await button(ada, 'Undo').click();
     await waitForShownTiles(bob, ['A', 'B', 'C', 'All of them']);
+    await button(ada, 'Redo').click();
+    await waitForShownTiles(bob, ['A', 'C', 'All of them']);
+    await ada.keyboard.press('Control+z');
+    await waitForShownTiles(bob, ['A', 'B', 'C', 'All of them']);
+
+    await button(ada, 'Duplicate A').click();
+    await waitForShownTiles(bob, ['A', 'A', 'B', 'C', 'All of them']);
+    await ada.keyboard.press('Control+z');
+    await waitForShownTiles(bob, ['A', 'B', 'C', 'All of them']);
+    await ada.keyboard.press('Control+Shift+z');
+    await waitForShownTiles(bob, ['A', 'A', 'B', 'C', 'All of them']);
     assert.deepEqual([...ada.problems, ...bob.problems], []);
   });
 
@@ -222,6 +234,57 @@ describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => 
     await waitForNumber(page, 'Users online', /^\d+$/);
     await page.goBack();
     await boardNote(page, 'There is no such dashboard').waitFor();
+  });
+
+  test('a dashboard is made from a template, duplicated, exported and imported, and has a place in the menu', async (t) => {
+    const server = await startServer(t);
+    const page = await open(t, server);
+    const menu = page.locator('#boards > summary');
+    for (const [label, title] of [['Host', 'Load average'], ['Web service', 'Error rate'], ['Shop', 'Newest orders'], ['Fleet', 'How to add a host']]) {
+      await menu.click();
+      await button(page, 'New dashboard …').click();
+      await page.getByRole('dialog').getByText(label, { exact: true }).click();
+      await button(page, 'Create').click();
+      await page.locator('#board-name', { hasText: label }).waitFor();
+      await tile(page, title).waitFor();
+    }
+    const { tiles } = await fetchDashboard(server, new URL(page.url()).searchParams.get('board'));
+    await menu.click();
+    await button(page, 'Duplicate').click();
+    await page.locator('#board-name', { hasText: 'Copy of Fleet' }).waitFor();
+
+    await menu.click();
+    const saved = page.waitForEvent('download');
+    await button(page, 'Export as JSON').click();
+    const download = await saved;
+    assert.equal(download.suggestedFilename(), 'copy-of-fleet.json');
+    const file = readFileSync(await download.path(), 'utf8');
+    assert.deepEqual(JSON.parse(file), { name: 'Copy of Fleet', tiles });
+
+    const upload = async (name, text) => {
+      await menu.click();
+      const chooser = page.waitForEvent('filechooser');
+      await button(page, 'Import …').click();
+      await (await chooser).setFiles({ name, mimeType: 'application/json', buffer: Buffer.from(text) });
+    };
+    await upload('other.json', file.replace('Copy of Fleet', 'From a file'));
+    await page.locator('#board-name', { hasText: 'From a file' }).waitFor();
+    await tile(page, 'How to add a host').waitFor();
+    await upload('wrong.json', '{"tiles": 3}');
+    await page.getByText('This file is not a dashboard: it has no name and tiles.').first().waitFor();
+
+    const list = page.locator('#boards .menu-list a');
+    const waitForNames = async (names) => {
+      await menu.click();
+      await until(async () => JSON.stringify(await list.allTextContents()) === JSON.stringify(names), `the dashboards ${names}`);
+    };
+    await waitForNames(['Copy of Fleet', 'Fleet', 'From a file', 'Host', 'Overview', 'Shop', 'Web service']);
+    await button(page, 'Order …').click();
+    await button(page, 'Move Overview up').click();
+    await page.keyboard.press('Enter');
+    await button(page, 'Done').click();
+    await waitForNames(['Copy of Fleet', 'Fleet', 'Overview', 'From a file', 'Host', 'Shop', 'Web service']);
+    assert.deepEqual(page.problems, []);
   });
 
   test('charts share the cursor time, can be read by keyboard, and do not advance while paused', async (t) => {
@@ -487,6 +550,7 @@ describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => 
       await page.getByRole('checkbox').first().waitFor();
       await check('form');
       await button(page, 'Cancel').click();
+      await button(page, 'Done').click();
       await page.locator('#badge > summary').click();
       await check('connection');
       const { x, width } = await page.locator('.badge-body').boundingBox();
@@ -544,7 +608,8 @@ describe('files', () => {
     }
   });
 
-  test('the dashboard preloads all of its modules and no other files', () => {
+  /** Returns the modules that a page imports. */
+  const modulesOf = (entry) => {
     const seen = new Set();
     const follow = (path) => {
       if (seen.has(path)) return;
@@ -552,14 +617,22 @@ describe('files', () => {
       const text = readFileSync(STATIC + path, 'utf8');
       for (const [, to] of text.matchAll(/^(?:import|export)[^;]*? from '(\.[^']+)';/gm)) follow(new URL(to, `file:///${path}`).pathname.slice(1));
     };
-    follow('js/main.js');
-    seen.delete('js/main.js');
-    const page = readFileSync(`${STATIC}index.html`, 'utf8');
-    const preloaded = [...page.matchAll(/modulepreload" href="static\/([^"]+)"/g)].map(([, path]) => path);
-    assert.deepEqual(preloaded, [...seen].sort());
+    follow(entry);
+    return seen;
+  };
+
+  test('a page preloads all of its modules and no other files', () => {
+    const all = new Set();
+    for (const [page, entry] of [['index.html', 'js/main.js'], ['explore.html', 'js/explore/main.js']]) {
+      const seen = modulesOf(entry);
+      seen.forEach((path) => all.add(path));
+      seen.delete(entry);
+      const preloaded = [...readFileSync(STATIC + page, 'utf8').matchAll(/modulepreload" href="static\/([^"]+)"/g)].map(([, path]) => path);
+      assert.deepEqual(preloaded, [...seen].sort(), page);
+    }
     const unused = readdirSync(`${STATIC}js`, { recursive: true }).map(String)
-      .filter((path) => path.endsWith('.js') && !/^(docs|doctor)/.test(path) && !seen.has(`js/${path}`));
-    assert.deepEqual(unused.sort(), ['legacy.js', 'main.js', 'tiles/contract.js']);
+      .filter((path) => path.endsWith('.js') && !/^(docs|doctor)/.test(path) && !all.has(`js/${path}`));
+    assert.deepEqual(unused.sort(), ['legacy.js', 'tiles/contract.js']);
   });
 
   test('the script for old browsers is ES5, and no module inserts markup', () => {

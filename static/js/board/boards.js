@@ -1,18 +1,25 @@
 // @ts-check
 /**
  * Menu of dashboards: links (`?board=ID`, so that one can be opened in a new tab or bookmarked), and commands to create,
- * rename and delete one.
+ * rename, duplicate, export, import and delete one.
  */
 
+import { address } from '../address.js';
 import { element, setText } from '../dom.js';
 import { ApiError } from '../rest.js';
-import { askForName, confirmed } from './prompt.js';
+import { download, upload } from './board-file.js';
+import { askForOrder, sorted } from './order.js';
+import { askForBoard, askForName, confirmed } from './prompt.js';
+import { templates } from './templates.js';
+
+/** Longest name, as the server limits it. */
+const MOST_CHARACTERS = 100;
 
 /**
  * @typedef {object} Actions
  * @property {(id: string) => void} open opens a dashboard
  * @property {(name: string) => void} rename the open one
- * @property {() => {id: string, name: string} | null} current
+ * @property {() => import('./model.js').Board | null} current
  * @property {(text: string, bad: boolean) => void} notify
  */
 
@@ -22,6 +29,10 @@ export class Boards {
   #menu;
   #list = element('ul', 'menu-list');
   #tools = element('div', 'menu-tools');
+  /** Commands for the open dashboard. @type {HTMLElement[]} */
+  #own = [];
+  /** @type {{id: string, name: string}[]} */
+  #boards = [];
   #problem = element('p', 'menu-note', 'The server isn’t responding.');
 
   /**
@@ -36,10 +47,14 @@ export class Boards {
     const wall = element('a', 'menu-item', 'Wall display');
     wall.href = '?';
     const make = button('New dashboard …', () => this.create());
-    const rename = button('Rename …', () => this.#rename());
-    const remove = button('Delete …', () => this.#delete());
-    this.#tools.append(make, rename, remove);
-    menu.querySelector('.menu-body')?.append(this.#problem, this.#list, this.#tools, wall);
+    const load = button('Import …', () => this.#import());
+    const save = button('Export as JSON', () => this.#export());
+    const order = button('Order …', () => this.#order());
+    const changing = [button('Rename …', () => this.#rename()), button('Duplicate', () => this.#duplicate()), button('Delete …', () => this.#delete())];
+    changing[2].classList.add('menu-danger');
+    this.#own = [...changing, save];
+    this.#tools.append(make, load, ...changing);
+    menu.querySelector('.menu-body')?.append(this.#problem, this.#list, this.#tools, save, order, wall);
     this.#problem.hidden = true;
     menu.addEventListener('toggle', () => {
       if (!menu.open) return;
@@ -60,9 +75,9 @@ export class Boards {
   /** Loads the list each time the menu opens. */
   async #fill() {
     const answer = await this.#rest.request('api/dashboards').catch(() => null);
-    const boards = /** @type {{id: string, name: string}[]} */ (answer?.data?.dashboards ?? []);
+    this.#boards = answer?.data?.dashboards ?? [];
     const current = this.#actions.current();
-    this.#list.replaceChildren(...boards.map(({ id, name }) => {
+    this.#list.replaceChildren(...sorted(this.#boards).map(({ id, name }) => {
       const link = element('a', 'menu-item', name);
       link.href = `?board=${encodeURIComponent(id)}`;
       if (id === current?.id) link.setAttribute('aria-current', 'page');
@@ -74,18 +89,53 @@ export class Boards {
       });
       return element('li', '', link);
     }));
-    const [, rename, remove] = this.#tools.children;
-    for (const node of [rename, remove]) if (node instanceof HTMLElement) node.hidden = current === null;
+    for (const node of this.#own) node.hidden = current === null;
     this.#problem.hidden = answer !== null;
   }
 
-  /** Asks for a name and creates a dashboard. */
+  /** Asks for a name and a template, and creates a dashboard. */
   async create() {
     this.#menu.open = false;
-    const name = await askForName('New dashboard', 'Name', '', 'Create');
-    if (name === null) return;
+    const choices = templates(address('api/metrics').href);
+    const answer = await askForBoard(choices);
+    if (answer !== null) await this.#add(answer.name, choices.find(({ id }) => id === answer.template)?.tiles ?? []);
+  }
+
+  async #duplicate() {
+    this.#menu.open = false;
+    const current = this.#actions.current();
+    if (current !== null) await this.#add(`Copy of ${current.name}`.slice(0, MOST_CHARACTERS), current.tiles);
+  }
+
+  #export() {
+    this.#menu.open = false;
+    const current = this.#actions.current();
+    if (current !== null) download(current);
+  }
+
+  async #import() {
+    this.#menu.open = false;
     try {
-      const { data } = await this.#rest.request('api/dashboards', { method: 'POST', body: { name, tiles: [] } });
+      const board = await upload();
+      if (board !== null) await this.#add(board.name, board.tiles);
+    } catch (error) {
+      this.#actions.notify(error instanceof Error ? error.message : String(error), true);
+    }
+  }
+
+  #order() {
+    this.#menu.open = false;
+    askForOrder(this.#boards);
+  }
+
+  /**
+   * Creates a dashboard and opens it.
+   * @param {string} name
+   * @param {readonly unknown[]} tiles
+   */
+  async #add(name, tiles) {
+    try {
+      const { data } = await this.#rest.request('api/dashboards', { method: 'POST', body: { name, tiles } });
       this.#actions.open(data.id);
     } catch (error) {
       this.#report(error);

@@ -2,7 +2,9 @@
 /** One tile on the page: a titled card around the view of its kind. An exception in one view does not affect other tiles. */
 
 import { element, setText } from '../dom.js';
-import { mountFor, sizeOf } from '../tiles/index.js';
+import { mountFor } from '../tiles/index.js';
+import { sizeOf } from '../tiles/kinds.js';
+import { followPresence } from './presence.js';
 
 /** @typedef {import('../tiles/contract.js').Tile} Tile */
 
@@ -16,6 +18,8 @@ export class Card {
   /** @type {import('../tiles/contract.js').TileView | null} */
   #view = null;
   #content = '';
+  /** Ends the question whether there is something to show. */
+  #ask = () => {};
   element = element('section', 'card', this.#head, this.#body);
 
   /**
@@ -52,6 +56,9 @@ export class Card {
     if (content === this.#content) return;
     this.#content = content;
     this.#view?.close();
+    this.#ask();
+    this.element.dataset.empty = 'false';
+    this.#ask = followPresence(tile, this.#context, (isPresent) => (this.element.dataset.empty = String(!isPresent)));
     this.#body.replaceChildren();
     this.#body.className = `card-body tile-${type}`;
     this.#view = this.#guard(() => mountFor(tile, this.#kindOfChannel, this.#context.denied)(tile, this.#body, this.#context)) ?? null;
@@ -104,6 +111,7 @@ export class Card {
   close() {
     this.#view?.close();
     this.#view = null;
+    this.#ask();
     this.element.remove();
   }
 

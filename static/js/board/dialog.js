@@ -1,91 +1,113 @@
 // @ts-check
-/** Dialog for a tile: its kind, title, channel and fields. Channels and fields are those of the server at present. */
+/** Dialog for a tile: its kind, title, data and settings, beside a preview that shows it as it will be. */
 
 import { axesFor } from '../charts/plot.js';
 import { element, setText } from '../dom.js';
-import { fieldsOf, kindOf, listFields, nameOf, numericFields } from '../fields.js';
-import { humanName, sentence } from '../format.js';
-import { ApiError } from '../rest.js';
-import { COLUMNS, KINDS } from '../tiles/index.js';
+import { kindOf, nameOf } from '../fields.js';
+import { humanName } from '../format.js';
+import { COLUMNS, KINDS } from '../tiles/kinds.js';
+import { Card } from './card.js';
+import { FieldPicker } from './field-picker.js';
+import { TileSettings } from './tile-settings.js';
 
 /** @typedef {import('../tiles/contract.js').Tile} Tile */
 
-const MOST_FIELDS = { number: 1, chart: 6, table: 32 };
+/** Data of each kind of tile; those that are not listed have none. @type {Partial<Record<Tile['type'], import('./field-picker.js').Mode>>} */
+const MODES = {
+  number: { choose: 'field', most: 1, numeric: true },
+  chart: { choose: 'fields', most: 6, numeric: true },
+  gauge: { choose: 'field', most: 1, numeric: true },
+  bar: { choose: 'fields', most: 24, numeric: true },
+  state: { choose: 'field', most: 1, numeric: false },
+  status: { choose: 'field', most: 1, numeric: false },
+  table: { choose: 'channel', most: 32, numeric: false },
+};
 
-/** Kinds of channels that a kind of tile can show. */
-const SHOWS = { number: ['state'], chart: ['state'], table: ['state', 'event'] };
+/** Time after the last change before the preview is made again. */
+const PREVIEW_MS = 150;
 
 let dialogs = 0;
 
 export class TileDialog {
-  #rest;
-  /** @type {{channel: string, kind: string}[]} */
-  #channels = [];
+  #context;
+  #kindOfChannel;
   #title = element('h2', 'dialog-title');
   #type = element('select', 'select');
   #name = element('input', 'input');
-  #channel = element('select', 'select');
-  #fields = element('fieldset', 'field-list');
-  #unit = element('input', 'input');
-  #quiet = element('input', 'input');
-  #problem = element('p', 'tile-problem');
-  #text = element('textarea', 'input');
+  #picker;
+  #settings = new TileSettings();
   #width = number(2, COLUMNS);
   #height = number(1, 12);
   #save = element('button', 'button button-main', 'Save');
   #cancel = element('button', 'button', 'Cancel');
+  #preview = element('div', 'dialog-preview');
   #form = element('form', 'dialog-form');
-  #dialog = element('dialog', 'dialog', this.#form);
+  #dialog = element('dialog', 'dialog dialog-tile', this.#form);
+  /** @type {Card | null} */
+  #card = null;
+  #timer = 0;
   /** @type {Tile | null} */
   #before = null;
-  /** Counts requests, so that a late response to an old one is dropped. */
-  #asked = 0;
   #named = false;
 
-  /** @param {import('../rest.js').Rest} rest */
-  constructor(rest) {
-    this.#rest = rest;
+  /**
+   * @param {import('../tiles/contract.js').Context} context
+   * @param {(channel: string) => string | undefined} kindOfChannel
+   */
+  constructor(context, kindOfChannel) {
+    this.#context = context;
+    this.#kindOfChannel = kindOfChannel;
+    this.#picker = new FieldPicker(context);
     dialogs += 1;
     this.#title.id = `tile-dialog-${dialogs}`;
     this.#dialog.setAttribute('aria-labelledby', this.#title.id);
     this.#type.append(...Object.entries(KINDS).map(([type, { label }]) => option(type, label)));
     this.#name.required = true;
     this.#name.maxLength = 100;
-    this.#unit.maxLength = 12;
-    this.#unit.placeholder = 'automatic';
-    this.#unit.addEventListener('input', () => this.#limit());
-    this.#quiet.placeholder = 'automatic';
-    this.#quiet.pattern = '[1-9][0-9]{0,5}[smhd]';
-    this.#quiet.title = 'A time such as 30s, 5m, 2h or 1d';
-    this.#text.rows = 5;
-    this.#text.maxLength = 900;
     this.#save.type = 'submit';
     this.#cancel.type = 'button';
+    this.#preview.inert = true;
     const sizes = element('div', 'dialog-row', labelled('Width', this.#width), labelled('Height', this.#height));
-    this.#form.append(
-      this.#title,
+    const left = element('div', 'dialog-side',
       element('div', 'dialog-row', labelled('Kind', this.#type), labelled('Title', this.#name)),
-      this.#problem,
-      labelled('Channel', this.#channel),
-      this.#fields,
-      element('div', 'dialog-row', labelled('Unit', this.#unit), labelled('“No data” after', this.#quiet)),
-      labelled('Text', this.#text),
+      this.#picker.element,
+      this.#settings.element,
       sizes,
-      element('div', 'dialog-buttons', this.#cancel, this.#save),
     );
+    const right = element('div', 'dialog-side', element('p', 'dialog-label', 'Preview'), this.#preview);
+    this.#form.append(this.#title, element('div', 'dialog-sides', left, right), element('div', 'dialog-buttons', this.#cancel, this.#save));
     this.#type.addEventListener('change', () => {
       this.#width.value = '';
       this.#height.value = '';
       this.#arrange();
     });
-    this.#channel.addEventListener('change', () => this.#listFields());
-    this.#fields.addEventListener('change', () => {
-      this.#limit();
+    this.#picker.refuses = (fields) => (this.#kind === 'chart' && tooManyUnits(fields, this.#settings.unit) ? 'A chart has room for two units.' : '');
+    this.#picker.onChange = () => {
       this.#suggest();
+      this.#changed();
+    };
+    this.#settings.onChange = () => {
+      this.#picker.mark();
+      this.#changed();
+    };
+    this.#name.addEventListener('input', () => {
+      this.#named = this.#name.value !== '';
+      this.#changed();
     });
-    this.#name.addEventListener('input', () => (this.#named = this.#name.value !== ''));
+    for (const size of [this.#width, this.#height]) size.addEventListener('input', () => this.#changed());
     this.#cancel.addEventListener('click', () => this.#dialog.close());
     document.body.append(this.#dialog);
+  }
+
+  get #kind() {
+    return /** @type {Tile['type']} */ (this.#type.value);
+  }
+
+  /** Draws the preview and the values of the list. @param {import('../tiles/contract.js').FrameState} frame */
+  draw(frame) {
+    if (!this.#dialog.open) return;
+    this.#picker.draw(frame);
+    this.#card?.draw(frame, '');
   }
 
   /**
@@ -99,17 +121,13 @@ export class TileDialog {
     setText(this.#save, tile === null ? 'Add' : 'Save');
     this.#type.value = tile?.type ?? 'number';
     this.#name.value = tile?.title ?? '';
-    this.#unit.value = typeof tile?.options?.unit === 'string' ? tile.options.unit : '';
-    this.#quiet.value = typeof tile?.options?.noDataAfter === 'string' ? tile.options.noDataAfter : '';
-    this.#text.value = typeof tile?.options?.text === 'string' ? tile.options.text : '';
+    this.#settings.set(tile);
     this.#width.value = tile?.width === undefined ? '' : String(tile.width);
     this.#height.value = tile?.height === undefined ? '' : String(tile.height);
-    this.#channels = [];
-    setText(this.#problem, '');
-    this.#arrange();
+    this.#picker.open(tile?.channel ?? '', (tile?.fields ?? [tile?.field ?? '']).filter((field) => field !== ''));
     this.#dialog.showModal();
+    this.#arrange();
     (tile === null ? this.#type : this.#name).focus();
-    void this.#listChannels();
     return new Promise((resolve) => {
       this.#form.onsubmit = (event) => {
         event.preventDefault();
@@ -118,153 +136,99 @@ export class TileDialog {
         resolve(made);
         this.#dialog.close();
       };
-      this.#dialog.onclose = () => resolve(null);
+      this.#dialog.onclose = () => {
+        this.#picker.close();
+        this.#show(null);
+        resolve(null);
+      };
     });
-  }
-
-  async #listChannels() {
-    const mine = ++this.#asked;
-    const data = await this.#request('api/channels');
-    if (mine !== this.#asked) return;
-    this.#channels = data?.channels ?? [];
-    this.#arrange();
-  }
-
-  /**
-   * Requests a path. On failure the dialog shows the reason, and the result is null.
-   * @param {string} path
-   */
-  async #request(path) {
-    try {
-      const { data } = await this.#rest.request(path);
-      setText(this.#problem, '');
-      return data;
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      setText(this.#problem, sentence(error.message));
-      return null;
-    }
   }
 
   /** Shows the controls for this kind of tile. */
   #arrange() {
-    const type = /** @type {Tile['type']} */ (this.#type.value);
-    const kinds = SHOWS[/** @type {keyof typeof SHOWS} */ (type)] ?? [];
-    // The snapshot, which contains the others, comes last.
-    const all = [...this.#channels].sort((a, b) => Number(a.channel === 'metrics') - Number(b.channel === 'metrics'));
-    const names = all.filter(({ channel, kind }) => kinds.includes(kind) && channel !== 'dashboards').map(({ channel }) => channel);
-    const own = this.#channel.value || this.#before?.channel;
-    if (own !== undefined && own !== '' && !names.includes(own) && kinds.length > 0) names.unshift(own);
-    this.#channel.replaceChildren(...names.map((name) => option(name, name)));
-    if (own !== undefined && names.includes(own)) this.#channel.value = own;
-    row(this.#channel).hidden = kinds.length === 0;
-    this.#channel.required = kinds.length > 0;
-    row(this.#unit).hidden = type !== 'number' && type !== 'chart';
-    row(this.#quiet).hidden = kinds.length === 0;
-    row(this.#text).hidden = type !== 'text';
-    this.#text.required = type === 'text';
-    this.#width.placeholder = String(KINDS[type].width);
-    this.#height.placeholder = String(KINDS[type].height);
-    void this.#listFields();
-  }
-
-  async #listFields() {
-    const type = this.#type.value;
-    const most = MOST_FIELDS[/** @type {keyof typeof MOST_FIELDS} */ (type)] ?? 0;
-    const channel = this.#channel.value;
-    const kind = this.#channels.find((one) => one.channel === channel)?.kind;
-    this.#fields.hidden = most === 0 || channel === '' || kind !== 'state';
+    const mode = MODES[this.#kind];
+    this.#picker.element.hidden = mode === undefined;
+    this.#picker.configure(mode ?? { choose: 'field', most: 1, numeric: false });
+    this.#settings.arrange(this.#kind);
+    this.#width.placeholder = String(KINDS[this.#kind].width);
+    this.#height.placeholder = String(KINDS[this.#kind].height);
     this.#suggest();
-    if (this.#fields.hidden) return;
-    const mine = ++this.#asked;
-    const data = (await this.#request(`api/metrics/${channel}`))?.data;
-    if (mine !== this.#asked) return;
-    const every = type === 'table' ? [...fieldsOf(data), ...listFields(data)] : numericFields(data);
-    const all = every.filter((field) => field !== ''); // a tile can't name it
-    const before = this.#before?.channel === channel ? (this.#before.fields ?? [this.#before.field ?? '']) : [];
-    for (const field of before) if (field !== '' && !all.includes(field)) all.unshift(field);
-    const chosen = before.filter((field) => field !== '');
-    const legend = element('legend', '', type === 'number' ? 'Field' : type === 'table' ? 'Fields (none: all)' : `Fields (up to ${most})`);
-    this.#fields.replaceChildren(legend, ...all.map((field, index) => {
-      const input = element('input');
-      input.type = type === 'number' ? 'radio' : 'checkbox';
-      input.name = 'field';
-      input.value = field;
-      input.checked = chosen.length > 0 ? chosen.includes(field) : type === 'number' && index === 0;
-      return element('label', 'field-choice', input, element('span', '', field));
-    }));
-    this.#limit();
-    if (all.length === 0 && data !== undefined) this.#fields.append(element('p', 'tile-empty', 'This channel has no data yet.'));
-    this.#suggest();
-  }
-
-  /** Disables choices that do not fit: a seventh field, or a third unit. */
-  #limit() {
-    const type = /** @type {keyof typeof MOST_FIELDS} */ (this.#type.value);
-    const chosen = this.#chosen();
-    const full = type !== 'number' && chosen.length >= MOST_FIELDS[type];
-    const unit = this.#unit.value.trim();
-    let units = false;
-    for (const input of this.#fields.querySelectorAll('input')) {
-      const other = type === 'chart' && !input.checked && tooManyUnits([...chosen, input.value], unit);
-      input.disabled = !input.checked && (full || other);
-      units ||= other;
-    }
-    this.#fields.querySelector('.field-note')?.remove();
-    const note = full ? `No more than ${MOST_FIELDS[type]} fields.` : units ? 'A chart has room for two units.' : '';
-    if (note !== '') this.#fields.append(element('p', 'field-note', note));
+    this.#changed();
   }
 
   /** Suggests a title, until the reader writes one. */
   #suggest() {
     if (this.#named) return;
-    const [field] = this.#chosen();
-    const type = this.#type.value;
-    const channel = this.#channel.value.replace(/^metrics\./, '');
-    this.#name.value = type === 'alerts' ? 'Alerts' : type === 'text' ? 'Note' : type !== 'table' && field !== undefined ? nameOf(field) : humanName(channel);
+    const { channel, fields: [field] } = this.#picker;
+    const short = humanName(channel.replace(/^metrics\./, ''));
+    const label = KINDS[this.#kind].label;
+    this.#name.value = MODES[this.#kind] === undefined ? label : this.#kind === 'table' || this.#kind === 'bar' || field === undefined ? short : nameOf(field);
   }
 
-  /** @returns {string[]} */
-  #chosen() {
-    if (this.#fields.hidden) return [];
-    return [...this.#fields.querySelectorAll('input')].filter((input) => input.checked).map((input) => input.value);
+  #changed() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#show(this.#draft()), PREVIEW_MS);
+  }
+
+  /** @param {Tile | null} tile */
+  #show(tile) {
+    clearTimeout(this.#timer);
+    if (tile === null || !this.#dialog.open) {
+      this.#card?.close();
+      this.#card = null;
+      return this.#preview.replaceChildren();
+    }
+    if (this.#card === null) {
+      this.#card = new Card(tile, this.#context, this.#kindOfChannel);
+      this.#preview.replaceChildren(this.#card.element);
+    } else this.#card.update(tile);
+    this.#preview.style.setProperty('--tile-height', String(tile.height ?? KINDS[tile.type].height));
+    this.#context.redraw();
+  }
+
+  /** Returns the tile as it is described so far; null if its data is missing. @returns {Tile | null} */
+  #draft() {
+    const mode = MODES[this.#kind];
+    const { channel, fields } = this.#picker;
+    if (mode !== undefined && (channel === '' || (mode.choose !== 'channel' && fields.length === 0))) return null;
+    const made = this.#describe();
+    delete made.options?.whenEmpty; // the preview shows an empty tile, too
+    return { ...made, id: 'preview' };
   }
 
   /** @returns {Tile | null} null if something is missing, which the form reports */
   #read() {
-    const type = /** @type {Tile['type']} */ (this.#type.value);
-    const fields = this.#chosen();
-    const most = MOST_FIELDS[/** @type {keyof typeof MOST_FIELDS} */ (type)] ?? 0;
-    const first = this.#fields.querySelector('input');
+    const mode = MODES[this.#kind];
+    const { channel, fields, firstInput } = this.#picker;
     const wrong =
-      (type === 'number' || type === 'chart') && fields.length === 0 ? 'Choose a field.'
-      : fields.length > most ? `At most ${most} fields.`
-      : type === 'chart' && tooManyUnits(fields, this.#unit.value.trim()) ? 'A chart has room for two units.'
+      mode === undefined ? ''
+      : mode.choose === 'channel' ? (channel === '' ? 'Choose a channel.' : '')
+      : fields.length === 0 ? 'Choose a field.'
+      : fields.length > mode.most ? `At most ${mode.most} fields.`
+      : this.#kind === 'chart' && tooManyUnits(fields, this.#settings.unit) ? 'A chart has room for two units.'
       : '';
-    first?.setCustomValidity(wrong);
-    if (wrong !== '' && first === null) this.#channel.setCustomValidity('This channel has no numbers yet.');
-    else this.#channel.setCustomValidity('');
-    if (!this.#form.reportValidity()) {
-      first?.setCustomValidity('');
-      this.#channel.setCustomValidity('');
-      return null;
-    }
+    firstInput.setCustomValidity(wrong);
+    const isValid = this.#form.reportValidity();
+    firstInput.setCustomValidity('');
+    const tile = this.#describe();
+    return isValid && tile.title !== '' ? tile : null;
+  }
+
+  /** @returns {Tile} */
+  #describe() {
+    const type = this.#kind;
+    const mode = MODES[type];
     /** @type {Tile} */
     const tile = { id: this.#before?.id ?? '', type, title: this.#name.value.trim() };
-    if (tile.title === '') return null;
-    if (most > 0) tile.channel = this.#channel.value;
+    if (mode !== undefined && this.#picker.channel !== '') tile.channel = this.#picker.channel;
     else if (type === 'alerts') tile.channel = 'alerts';
-    if (fields.length === 1 && type !== 'table') [tile.field] = fields;
+    const own = mode?.choose === 'channel' || type === 'channels' ? this.#settings.columns : this.#picker.fields;
+    const fields = mode === undefined && type !== 'channels' ? [] : own;
+    if (fields.length === 1 && type !== 'table' && type !== 'channels') [tile.field] = fields;
     else if (fields.length > 0) tile.fields = fields;
     if (this.#width.value !== '') tile.width = Number(this.#width.value);
     if (this.#height.value !== '') tile.height = Number(this.#height.value);
-    const options = { ...this.#before?.options };
-    delete options.unit;
-    delete options.text;
-    delete options.noDataAfter;
-    if (!row(this.#quiet).hidden && this.#quiet.value.trim() !== '') options.noDataAfter = this.#quiet.value.trim();
-    if (!row(this.#unit).hidden && this.#unit.value.trim() !== '') options.unit = this.#unit.value.trim();
-    if (type === 'text') options.text = this.#text.value;
+    const options = this.#settings.read(this.#before?.options ?? {});
     if (Object.keys(options).length > 0) tile.options = options;
     return tile;
   }
@@ -305,9 +269,3 @@ function number(min, max) {
 function labelled(name, control) {
   return element('label', 'dialog-field', element('span', '', name), control);
 }
-
-/**
- * Returns the label around a control.
- * @param {HTMLElement} control
- */
-const row = (control) => control.parentElement ?? control;

@@ -5,7 +5,8 @@
  */
 
 import { element } from '../dom.js';
-import { COLUMNS, sizeOf } from '../tiles/index.js';
+import { icon } from '../icons.js';
+import { COLUMNS, sizeOf } from '../tiles/kinds.js';
 import { drag } from './drag.js';
 import { TileDialog } from './dialog.js';
 import { newTileId } from './model.js';
@@ -25,13 +26,13 @@ export class Editor {
 
   /**
    * @param {import('./grid.js').Grid} grid
-   * @param {import('../rest.js').Rest} rest
-   * @param {import('../announcer.js').Announcer} announcer
+   * @param {import('../tiles/contract.js').Context} context
+   * @param {(channel: string) => string | undefined} kindOfChannel
    */
-  constructor(grid, rest, announcer) {
+  constructor(grid, context, kindOfChannel) {
     this.#grid = grid;
-    this.#dialog = new TileDialog(rest);
-    this.#announcer = announcer;
+    this.#dialog = new TileDialog(context, kindOfChannel);
+    this.#announcer = context.announcer;
     grid.onCard = (card) => this.#addTools(card);
   }
 
@@ -57,6 +58,11 @@ export class Editor {
     return this.#on;
   }
 
+  /** Draws the open dialog. @param {import('../tiles/contract.js').FrameState} frame */
+  draw(frame) {
+    this.#dialog.draw(frame);
+  }
+
   /** @param {boolean} on */
   setEditing(on) {
     this.#on = on;
@@ -72,6 +78,11 @@ export class Editor {
     const id = newTileId();
     this.#sync.change({ kind: 'add', tile: { ...tile, id } });
     this.#announcer.announce(`${tile.title} added.`);
+    this.#focus(id);
+  }
+
+  /** @param {string} id of a tile that was just added */
+  #focus(id) {
     const card = this.#grid.card(id);
     card?.element.scrollIntoView({ block: 'nearest' });
     card?.element.querySelector('button')?.focus();
@@ -82,19 +93,22 @@ export class Editor {
     card.element.querySelector('.tools')?.remove();
     card.element.querySelector('.resize')?.remove();
     if (!this.#on) return;
-    const move = tool('Move', '⠿', card.tile.id);
+    const move = tool('Move', 'move', card.tile.id);
     move.classList.add('tool-move');
     move.title = 'Drag to move. Arrow keys move, Shift and arrow keys resize.';
     move.addEventListener('keydown', (event) => this.#key(event, card));
     drag(move, this.#grid.element, card.element, (before) => this.#move(card, before));
-    const edit = tool('Edit', '✎', card.tile.id);
+    const edit = tool('Edit', 'edit', card.tile.id);
     edit.addEventListener('click', () => this.#edit(card));
-    const remove = tool('Remove', '✕', card.tile.id);
+    const duplicate = tool('Duplicate', 'duplicate', card.tile.id);
+    duplicate.addEventListener('click', () => this.#duplicate(card));
+    const remove = tool('Remove', 'remove', card.tile.id);
+    remove.classList.add('tool-danger');
     remove.addEventListener('click', () => this.#remove(card));
     const resize = element('span', 'resize');
     resize.setAttribute('aria-hidden', 'true'); // by keyboard the button "Move" resizes
     this.#makeResizable(resize, card);
-    card.head.append(element('div', 'tools', move, edit, remove));
+    card.head.append(element('div', 'tools', move, edit, duplicate, remove));
     card.element.append(resize);
   }
 
@@ -189,6 +203,18 @@ export class Editor {
     if (Object.keys(changes).length > 0) this.#sync.change({ kind: 'change', id, changes });
   }
 
+  /** Adds a copy behind the tile. @param {Card} card */
+  #duplicate(card) {
+    if (this.#sync === null) return;
+    const { tiles } = this.#sync.board;
+    const next = tiles[tiles.findIndex(({ id }) => id === card.tile.id) + 1];
+    const id = newTileId();
+    const copy = /** @type {Step} */ ({ kind: 'add', tile: { ...card.tile, id } });
+    this.#sync.change(...(next === undefined ? [copy] : [copy, /** @type {Step} */ ({ kind: 'move', id, before: next.id })]));
+    this.#announcer.announce(`${card.tile.title} duplicated.`);
+    this.#focus(id);
+  }
+
   /** @param {Card} card */
   #remove(card) {
     if (this.#sync === null) return;
@@ -202,11 +228,11 @@ export class Editor {
 
 /**
  * @param {string} label
- * @param {string} sign
+ * @param {Parameters<typeof icon>[0]} sign
  * @param {string} id of the tile
  */
 function tool(label, sign, id) {
-  const button = element('button', 'tool', sign);
+  const button = element('button', 'tool', icon(sign));
   button.type = 'button';
   // Labelled by its own text and the card's current title.
   button.id = `${label.toLowerCase()}-${id}`;
@@ -215,4 +241,3 @@ function tool(label, sign, id) {
   button.title = label;
   return button;
 }
-

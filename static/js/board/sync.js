@@ -34,6 +34,8 @@ export class BoardSync {
   #steps = [];
   /** @type {Step[][]} steps that undo the reader's own changes, newest last */
   #undo = [];
+  /** @type {Step[][]} steps that make the changes again that were undone last */
+  #redo = [];
   #sending = false;
   /** Newest version named by an event since the last gap. */
   #newestVersion = 0;
@@ -75,17 +77,52 @@ export class BoardSync {
     return this.#undo.length > 0;
   }
 
-  /** @param {Step} step */
-  change(step) {
-    this.#undo.push(inverse(this.board, step));
+  get canRedo() {
+    return this.#redo.length > 0;
+  }
+
+  /** @param {...Step} steps of one change, which is undone as a whole */
+  change(...steps) {
+    this.#redo = [];
+    this.#undo.push(this.#inverseOf(steps));
     if (this.#undo.length > MOST_UNDO) this.#undo.shift();
-    this.#enqueue([step]);
+    this.#enqueue(steps);
   }
 
   /** Undoes the reader's own last change. */
   undo() {
-    const steps = this.#undo.pop();
-    if (steps !== undefined) this.#enqueue(steps);
+    this.#take(this.#undo, this.#redo);
+  }
+
+  /** Makes the change again that was undone last. */
+  redo() {
+    this.#take(this.#redo, this.#undo);
+  }
+
+  /**
+   * @param {Step[][]} from
+   * @param {Step[][]} to receives the steps that undo those
+   */
+  #take(from, to) {
+    const steps = from.pop();
+    if (steps === undefined) return;
+    to.push(this.#inverseOf(steps));
+    this.#enqueue(steps);
+  }
+
+  /**
+   * Returns the steps that undo `steps`, in their order.
+   * @param {readonly Step[]} steps
+   */
+  #inverseOf(steps) {
+    let { board } = this;
+    /** @type {Step[]} */
+    let inverses = [];
+    for (const step of steps) {
+      inverses = [...inverse(board, step), ...inverses];
+      board = apply(board, step) ?? board;
+    }
+    return inverses;
   }
 
   /**
@@ -130,6 +167,7 @@ export class BoardSync {
         // The following steps may depend on it.
         this.#steps = [];
         this.#undo = [];
+        this.#redo = [];
         this.#watcher.show(this.board);
         this.#watcher.notify(`Not saved: ${error.message}`, true);
       }

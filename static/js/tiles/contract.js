@@ -8,14 +8,14 @@
  * Tile as stored by the server (docs/protocol.md, section 6.3).
  * @typedef {object} Tile
  * @property {string} id
- * @property {'number' | 'chart' | 'table' | 'alerts' | 'text'} type
+ * @property {'number' | 'chart' | 'gauge' | 'bar' | 'state' | 'status' | 'table' | 'channels' | 'nodes' | 'alerts' | 'text' | 'markdown'} type
  * @property {string} title
  * @property {string} [channel]
  * @property {string} [field]
  * @property {string[]} [fields]
  * @property {number} [width] cells of the grid, 1 to 12
  * @property {number} [height] cells of the grid, 1 to 12
- * @property {Record<string, any>} [options] `unit`, `text`, `noDataAfter`, `thresholds` (limits.js)
+ * @property {Record<string, any>} [options] docs/dashboard.md lists them
  */
 
 /**
@@ -30,6 +30,7 @@
  * @property {() => () => void} followCurrency subscribes to the currency; returns a function that ends it
  * @property {() => boolean} mayWriteOrders
  * @property {() => boolean} mayAcknowledge
+ * @property {() => {required: boolean, mayPush: boolean}} pushing whether the server requires a token, and whether the reader may push
  * @property {(channel: string, fields?: readonly string[]) => string} denied why the reader may not see this; empty if they may
  * @property {(tile: Tile) => import('../freshness.js').Age} age of a tile's values
  * @property {() => void} redraw requests a redraw soon, for new values

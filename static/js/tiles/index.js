@@ -1,36 +1,38 @@
 // @ts-check
-/** Kinds of tiles with their labels and default sizes. */
+/** Finds the module that shows a tile. */
 
 import { mountAlerts } from './alerts.js';
+import { mountBar } from './bar.js';
+import { mountChannels } from './channels.js';
 import { mountChart } from './chart.js';
 import { empty } from './empty.js';
 import { mountEvents } from './events.js';
 import { mountFields } from './fields.js';
+import { mountGauge } from './gauge.js';
+import { mountMarkdown } from './markdown.js';
+import { mountNodes } from './nodes.js';
 import { mountNumber } from './number.js';
 import { mountOrders } from './orders.js';
+import { mountState } from './state.js';
+import { mountStatus } from './status.js';
 import { mountText } from './text.js';
 
 /** @typedef {import('./contract.js').Tile} Tile */
 
-/** @type {Record<Tile['type'], {label: string, width: number, height: number}>} */
-export const KINDS = {
-  number: { label: 'Number', width: 4, height: 2 },
-  chart: { label: 'Chart', width: 6, height: 4 },
-  table: { label: 'Table', width: 8, height: 5 },
-  alerts: { label: 'Alerts', width: 4, height: 5 },
-  text: { label: 'Text', width: 4, height: 2 },
+/** @type {Record<Exclude<Tile['type'], 'table'>, import('./contract.js').Mount>} */
+const MOUNTS = {
+  number: mountNumber,
+  chart: mountChart,
+  gauge: mountGauge,
+  bar: mountBar,
+  state: mountState,
+  status: mountStatus,
+  channels: mountChannels,
+  nodes: mountNodes,
+  alerts: mountAlerts,
+  text: mountText,
+  markdown: mountMarkdown,
 };
-
-export const COLUMNS = 12;
-
-/**
- * Returns the size of a tile in cells of the grid.
- * @param {Tile} tile
- */
-export function sizeOf(tile) {
-  const kind = KINDS[tile.type];
-  return { width: Math.min(COLUMNS, tile.width ?? kind.width), height: tile.height ?? kind.height };
-}
 
 /**
  * Returns the mount function of a tile: a table shows orders, the events of another channel, or the fields of a state.
@@ -42,17 +44,7 @@ export function sizeOf(tile) {
 export function mountFor(tile, kindOfChannel, denied) {
   const problem = tile.channel === undefined ? '' : denied(tile.channel, tile.fields ?? (tile.field === undefined ? [] : [tile.field]));
   if (problem !== '') return (tile, body) => empty(body, problem);
-  switch (tile.type) {
-    case 'number':
-      return mountNumber;
-    case 'chart':
-      return mountChart;
-    case 'alerts':
-      return mountAlerts;
-    case 'text':
-      return mountText;
-    default:
-      if (tile.channel === 'orders') return mountOrders;
-      return tile.channel !== undefined && kindOfChannel(tile.channel) === 'event' ? mountEvents : mountFields;
-  }
+  if (tile.type !== 'table') return MOUNTS[tile.type];
+  if (tile.channel === 'orders') return mountOrders;
+  return tile.channel !== undefined && kindOfChannel(tile.channel) === 'event' ? mountEvents : mountFields;
 }

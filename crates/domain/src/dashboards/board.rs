@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DashboardError, NewTile, Tile, TileKind,
+    DashboardError, NewTile, Tile,
     tile::{is_id, is_text, new_id},
 };
 #[cfg(feature = "openapi")]
@@ -22,9 +22,6 @@ const MAX_NAME: usize = 200;
 
 /// Largest size of a board as JSON, in bytes, so that a list of all boards stays below some megabytes.
 const MAX_BOARD: usize = 64 * 1024;
-
-/// Id of the board that every tenant starts with.
-pub(super) const DEFAULT: &str = "default";
 
 /// A named set of tiles on a grid, with a version that grows with each change.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -116,31 +113,6 @@ impl Board {
         }
         let full = usize::try_from(count).is_ok_and(|count| count >= max);
         if full { Err(DashboardError::TooMany(max)) } else { Ok(()) }
-    }
-
-    /// Creates the board that every tenant starts with.
-    pub(super) fn default_at(made: Timestamp) -> Self {
-        let tile = |id: &str, kind, title: &str, channel: &str, field: &str| Tile {
-            id: id.into(),
-            kind,
-            title: title.into(),
-            channel: (!channel.is_empty()).then(|| channel.into()),
-            field: (!field.is_empty()).then(|| field.into()),
-            fields: None,
-            width: None,
-            height: None,
-            options: None,
-        };
-        let tiles = vec![
-            tile("orders-today", TileKind::Number, "Orders today", "metrics.orders", "ordersToday"),
-            tile("revenue-today", TileKind::Number, "Revenue today", "metrics.revenue", "revenueToday"),
-            tile("users-online", TileKind::Number, "Users online", "metrics.users_online", "currentUsers"),
-            tile("requests", TileKind::Chart, "Requests per second", "metrics.api", "requests_per_second"),
-            tile("cpu", TileKind::Chart, "CPU", "metrics.infrastructure", "cpu_usage"),
-            tile("orders", TileKind::Table, "Newest orders", "orders", ""),
-            tile("alerts", TileKind::Alerts, "Alerts", "alerts", ""),
-        ];
-        Self { id: DEFAULT.into(), name: "Overview".into(), tiles, version: 1, made }
     }
 
     /// Returns the version, which is compared with `If-Match`.

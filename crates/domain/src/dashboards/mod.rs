@@ -8,6 +8,7 @@
 mod board;
 mod edit;
 mod error;
+mod first_board;
 #[cfg(feature = "openapi")]
 mod schema;
 mod service;

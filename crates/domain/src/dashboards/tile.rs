@@ -32,9 +32,16 @@ const MAX_OPTIONS: usize = 2_048;
 pub enum TileKind {
     Number,
     Chart,
+    Gauge,
+    Bar,
+    State,
+    Status,
     Table,
+    Channels,
+    Nodes,
     Alerts,
     Text,
+    Markdown,
 }
 
 /// A tile of a dashboard.
