@@ -1,7 +1,17 @@
-//! The command line: `tricast [serve]`, `check-config`, `print-config`, `openapi`, `token`,
-//! `doctor`.
+//! The command line.
 //!
-//! Exit codes: 0 success, 2 wrong usage or configuration, 1 any other failure.
+//! | modules | commands |
+//! |---|---|
+//! | `serve`, `openapi`, `token`, `doctor` | those of operators |
+//! | `push`, `watch` (and tail), `top`, `get`, `ls`, `wait`, `context` | those that speak to a server, with `tricast_client` |
+//! | `completions` | scripts for shells, and manual pages |
+//! | `server`, `contexts` | the server that a command speaks to |
+//! | `input`, `condition`, `fields`, `polled`, `changes` | what is pushed, waited for and printed; pure |
+//! | `board`, `chart` | tables and charts as text; pure |
+//! | `follow`, `output`, `failure` | notes about the connection, standard output, exit codes |
+//!
+//! Exit codes: 0 success, 2 wrong usage or configuration, 1 any other failure; the commands that speak to a server have more
+//! (`failure`).
 
 use std::{
     io::{self, Write},
@@ -19,10 +29,30 @@ use crate::config::{self, AuthMode, Config, Faults, Flags, LogFormat, MOST_WORKE
 use tricast_auth::Verifier;
 use tricast_core::clock::Clock;
 
+mod board;
+mod changes;
+mod chart;
+mod completions;
+mod condition;
+mod context;
+mod contexts;
 mod doctor;
+mod failure;
+mod fields;
+mod follow;
+mod get;
+mod input;
+mod ls;
 mod openapi;
+mod output;
+mod polled;
+mod push;
 mod serve;
+mod server;
 mod token;
+mod top;
+mod wait;
+mod watch;
 
 /// Exit code for wrong usage or configuration.
 const USAGE: u8 = 2;
@@ -61,8 +91,28 @@ enum Command {
     Openapi(ServeFlags),
     /// Print a token for development, signed with auth.secret or a key in a file
     Token(token::TokenFlags),
+    /// Push values, events or samples to a server
+    Push(push::PushFlags),
+    /// Print the values of channels as they change
+    Watch(watch::WatchFlags),
+    /// Show a live board in the terminal
+    Top(top::TopFlags),
+    /// Print the last events of channels, and those that follow
+    Tail(watch::TailFlags),
+    /// Print the current value of a channel
+    Get(get::GetFlags),
+    /// List the channels of a server
+    Ls(ls::LsFlags),
+    /// Wait until a channel meets a condition
+    Wait(wait::WaitFlags),
+    /// Manage servers and their tokens by name
+    Context(context::ContextFlags),
     /// Examine the path to a server: what proxies delay, drop or cut, and how to fix it
     Doctor(doctor::DoctorFlags),
+    /// Print the script of completions for a shell
+    Completions(completions::CompletionFlags),
+    /// Print the manual page, or write those of all commands
+    Man(completions::ManFlags),
 }
 
 /// Flags of the server. All but `--config`, `--demo` and `--port` are settings.
@@ -192,7 +242,17 @@ pub fn run() -> ExitCode {
         Command::PrintConfig { reference: true, .. } => print(&config::markdown()),
         Command::Openapi(flags) => openapi::run(&flags),
         Command::Token(flags) => token::run(&flags),
+        Command::Push(flags) => push::run(&flags),
+        Command::Watch(flags) => watch::run(&flags),
+        Command::Top(flags) => top::run(&flags),
+        Command::Tail(flags) => watch::tail(&flags),
+        Command::Get(flags) => get::run(&flags),
+        Command::Ls(flags) => ls::run(&flags),
+        Command::Wait(flags) => wait::run(&flags),
+        Command::Context(flags) => context::run(&flags),
         Command::Doctor(flags) => doctor::run(&flags),
+        Command::Completions(flags) => completions::completions(&flags),
+        Command::Man(flags) => completions::man(&flags),
         Command::PrintConfig { flags, .. } => match flags.load() {
             Ok(config) => print(&config::to_toml(&config)),
             Err((faults, config)) => {

@@ -9,8 +9,12 @@ use super::{Config, Fault, SETTINGS, Setting, find};
 use crate::spelling;
 use tricast_core::settings::PREFIX;
 
-/// Name in the environment of an alternative file, like `--config`. It is the only one that is not a setting.
+/// Name in the environment of an alternative file, like `--config`.
 const CONFIG_FILE: &str = "TRICAST_CONFIG";
+
+/// Variables of the commands that speak to a server. They are not settings, and a server started beside them ignores them.
+const CLIENT_VARIABLES: [&str; 5] =
+    ["TRICAST_URL", "TRICAST_TOKEN", "TRICAST_TOKEN_FILE", "TRICAST_CA", "TRICAST_CONTEXT"];
 
 /// File that is read if it exists and no other is named.
 const DEFAULT_FILE: &str = "tricast.toml";
@@ -61,7 +65,8 @@ pub fn load(
     let mut notices = Vec::new();
     read_file(named, &mut settings, &mut faults, &mut notices);
     let mut links = Vec::new();
-    for (name, text) in environment.iter().filter(|(name, _)| *name != CONFIG_FILE) {
+    let is_other = |name: &&String| **name == CONFIG_FILE || CLIENT_VARIABLES.contains(&&***name);
+    for (name, text) in environment.iter().filter(|(name, _)| !is_other(name)) {
         let key = name[PREFIX.len()..].replace("__", ".").to_lowercase();
         if !is_setting(&key) && is_service_link(&name[PREFIX.len()..], text) {
             links.push(name.as_str());
