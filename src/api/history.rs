@@ -103,7 +103,7 @@ pub async fn get(request: HttpRequest, access: Authorized<Anyone, HistoryQuery>)
         Some([field]) => Some(field.clone()),
         _ => None,
     };
-    let personal = state.shared.access.verifier.is_some();
+    let personal = state.shared.access.requires_tokens();
     let accept_encoding = request.headers().get(header::ACCEPT_ENCODING).cloned();
     // A node's own history differs from that of other nodes.
     let cluster = state.shared.tenants.cluster().filter(|_| state.shared.store.is_shared());
@@ -119,7 +119,7 @@ pub async fn get(request: HttpRequest, access: Authorized<Anyone, HistoryQuery>)
     let mut response = HttpResponse::build(if fresh { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
     response.insert_header((header::ETAG, made.tag)).insert_header((header::CACHE_CONTROL, cache)).insert_header((
         header::VARY,
-        if personal { "Accept-Encoding, Authorization, Cookie" } else { "Accept-Encoding" },
+        if personal { "Accept-Encoding, Authorization, Cookie, X-API-Key" } else { "Accept-Encoding" },
     ));
     if fresh {
         state.shared.counters.not_modified.inc();

@@ -12,6 +12,7 @@ use crate::web::{
     json_response::JsonResponse,
     problem::Problem,
 };
+use tricast_auth::{Binding, BindingLists};
 use tricast_core::{clock::rfc3339, counters::Limit, openapi::Time};
 
 /// The current user, with permissions and tenant.
@@ -24,8 +25,12 @@ pub struct CurrentUser {
     user: String,
     /// Name of the tenant whose data the user sees.
     tenant: String,
-    /// Names of the user's permissions.
+    /// Names of the user's permissions; none of a token that is bound to channels.
     permissions: Vec<&'static str>,
+    /// Channels that the token is bound to; left out for a token with permissions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    channels: Option<BoundChannels>,
     /// Families of channels that the user may read.
     capabilities: Vec<&'static str>,
     /// Whether the caller has no token, because the server requires none.
@@ -37,7 +42,24 @@ pub struct CurrentUser {
     demo: bool,
 }
 
-/// Handles `GET` and `HEAD /api/me`: returns `{user, tenant, permissions, capabilities, anonymous, expiresAt, demo}`.
+/// Channels that a token is bound to, as selectors.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"read": ["orders"], "push": ["metrics.ci.*"]}))]
+struct BoundChannels {
+    /// Channels that it may read.
+    read: Vec<String>,
+    /// Channels that it may push to and delete.
+    push: Vec<String>,
+}
+
+impl From<&Binding> for BoundChannels {
+    fn from(binding: &Binding) -> Self {
+        let BindingLists { read, push } = binding.into();
+        Self { read, push }
+    }
+}
+
+/// Handles `GET` and `HEAD /api/me`: returns `{user, tenant, permissions, channels, capabilities, anonymous, expiresAt, demo}`.
 #[utoipa::path(
     get,
     path = "/api/me",
@@ -52,6 +74,7 @@ pub async fn get(access: Authorized<Anyone>) -> JsonResponse<CurrentUser> {
         user: identity.user.to_string(),
         tenant: identity.tenant.to_string(),
         permissions: identity.permissions.names().collect(),
+        channels: identity.binding().map(BoundChannels::from),
         capabilities: tricast_auth::capabilities(&identity),
         anonymous: identity.is_anonymous(),
         expires_at: identity.expires_at.map(rfc3339),

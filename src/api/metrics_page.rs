@@ -35,7 +35,7 @@ use tricast_domain::{
     responses((status = 200, description = "Text format 0.0.4", body = String, content_type = "text/plain"))
 )]
 pub async fn get(request: HttpRequest, WorkerState(state): WorkerState) -> Result<HttpResponse, Problem> {
-    if state.shared.access.verifier.is_some() {
+    if state.shared.access.requires_tokens() {
         // The page covers all tenants, so an administrator of one tenant may not read it. It has to work at the limit of
         // tenants, where it is needed.
         let identity = access::identity(&state, &request).await?;

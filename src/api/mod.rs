@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod exposition;
 pub mod health;
 pub mod history;
+pub mod keys;
 pub mod me;
 pub mod metrics_page;
 pub mod openapi;

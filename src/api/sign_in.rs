@@ -47,10 +47,10 @@ pub async fn create(
     check_own_page(&state, &request)?;
     let SignIn { token } = body.json().await?;
     let token = token.trim();
-    if state.shared.access.verifier.is_none() {
+    if !state.shared.access.requires_tokens() {
         return Ok(HttpResponse::NoContent().finish()); // no token is needed
     }
-    let identity = access::verify(&state, token).await.map_err(access::token_problem)?;
+    let identity = access::verify(&state, token, state.address(&request)).await.map_err(access::token_problem)?;
     let left = identity.expires_at.map(|ends| ends.duration_since(state.shared.clock.now()).as_secs().max(0));
     Ok(answer(&cookie(&state, &request, token, left)))
 }

@@ -12,7 +12,10 @@ use crate::{
     config::Config,
     shutdown::Shutdown,
     tenants::{TenantDeps, Tenants},
-    web::{admission::Admission, clocks::Clocks, diagnostics, request_counts::RequestCounts, state::Shared},
+    web::{
+        admission::Admission, clocks::Clocks, config::AccessConfig, diagnostics, machine_keys::MachineKeys,
+        request_counts::RequestCounts, state::Shared,
+    },
 };
 use tricast_auth::{Verifier, unguessable};
 use tricast_cluster::Cluster;
@@ -56,8 +59,11 @@ impl Application {
         let alerting = settings::alerting(config, &store);
         let aggregator = AggregatorConfig::new(config.limits, config.channel_ttls(), zone.clone());
         let node = join_cluster(config, clock, &aggregator, &writer)?;
-        let verifier =
-            config.auth.is_required().then(|| Verifier::open(config.auth.clone(), node.clock.clone())).transpose()?;
+        let verifier = config
+            .auth
+            .accepts_tokens()
+            .then(|| Verifier::open(config.auth.clone(), node.clock.clone()))
+            .transpose()?;
         let tenants = Tenants::new(TenantDeps {
             limits: config.limits,
             log: config.log,
@@ -81,8 +87,14 @@ impl Application {
             readers: readers.runtime.clone(),
         });
         start_notifications(config, alerting, &tenants, &node.clock, &readers)?;
-        start_tenants(&tenants, verifier.is_some(), &readers);
-        let shared = shared(config, tenants, store.clone(), counters, &node, verifier.clone())?;
+        start_tenants(&tenants, config.auth.is_required(), &readers);
+        let clock = store.clock(&node.clock);
+        let keys = config.auth.is_required().then(|| MachineKeys::new(store.keys(), clock, config.limits.max_keys));
+        let access = settings::access(config, verifier.clone(), keys.clone());
+        let shared = shared(config, tenants, store.clone(), counters, &node, access)?;
+        if let Some(keys) = keys {
+            readers.runtime.spawn(keys.run(shared.shutdown.watch()));
+        }
         if let Some(verifier) = verifier {
             writer.runtime.spawn(verifier.run(shared.shutdown.watch()));
         }
@@ -204,7 +216,7 @@ fn shared(
     store: Store,
     counters: Arc<Counters>,
     node: &Node,
-    verifier: Option<Verifier>,
+    access: AccessConfig,
 ) -> Result<Shared, StartError> {
     let Node { own_clock, clock, cluster } = node;
     Ok(Shared {
@@ -220,7 +232,7 @@ fn shared(
             store,
         },
         requests: Arc::new(RequestCounts::default()),
-        access: Arc::new(settings::access(config, verifier)),
+        access: Arc::new(access),
         admission: Arc::new(Admission::new(settings::admission(config))),
         doctors: diagnostics::probe_permits(),
         limits: config.limits,

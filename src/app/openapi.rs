@@ -9,7 +9,7 @@ use utoipa::{
 use super::routes::{self, Routes};
 use crate::{
     api::{
-        alerts, assets, channels, customers, dashboards, doctor, health, history, me, metrics_page,
+        alerts, assets, channels, customers, dashboards, doctor, health, history, keys, me, metrics_page,
         openapi::{
             self as parts, Document, Facts,
             common::{self, Common},
@@ -67,6 +67,7 @@ const TILE_ORDER: &str = "/api/dashboards/{id}/tiles/order";
         alerts::list, alerts::get, alerts::acknowledge,
         alerts::rules, alerts::create_rule, alerts::rule, alerts::replace_rule, alerts::delete_rule,
         me::get, sign_in::create, sign_in::delete, me::ticket,
+        keys::list, keys::create, keys::revoke,
         health::live, health::ready, metrics_page::get, routes::protocol, parts::get, doctor::get, doctor::echo,
         assets::index, pages::basic, assets::explore, assets::docs, assets::doctor, assets::get,
     ),

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::{
     api::{
-        alerts, assets, channels, customers, dashboards, doctor, health, history, me, metrics_page,
+        alerts, assets, channels, customers, dashboards, doctor, health, history, keys, me, metrics_page,
         openapi::{self, Document},
         orders, pages, push, sign_in, stats,
     },
@@ -105,6 +105,10 @@ impl Routes {
         route::add(services, "/api/session", "POST, DELETE", |resource| {
             resource.route(web::post().to(sign_in::create)).route(web::delete().to(sign_in::delete))
         });
+        route::add(services, "/api/keys", "GET, HEAD, POST", |resource| {
+            resource.route(get_or_head().to(keys::list)).route(web::post().to(keys::create))
+        });
+        route::add(services, "/api/keys/{id}", "DELETE", |resource| resource.route(web::delete().to(keys::revoke)));
         route::add(services, "/api/tickets", "POST", |resource| resource.route(web::post().to(me::ticket)));
         route::add(services, "/api/update-metrics", "POST", |resource| resource.route(web::post().to(push::post)));
         route::add(services, "/api/orders", "GET, HEAD, POST, DELETE", |resource| {

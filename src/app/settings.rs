@@ -9,6 +9,7 @@ use crate::{
     web::{
         client::{ForwardedBy, ProxyConfig},
         config::AccessConfig,
+        machine_keys::MachineKeys,
     },
 };
 use tricast_auth::{Tickets, Verifier};
@@ -28,9 +29,10 @@ pub(super) fn alerting(config: &Config, store: &Store) -> Alerting {
 }
 
 /// Returns the configuration of access: tokens, tickets, proxies and origins.
-pub(super) fn access(config: &Config, verifier: Option<Verifier>) -> AccessConfig {
+pub(super) fn access(config: &Config, verifier: Option<Verifier>, keys: Option<MachineKeys>) -> AccessConfig {
     AccessConfig {
         verifier,
+        keys,
         tickets: Tickets::default(),
         cookie: config.auth.cookie.clone(),
         proxies: ProxyConfig {

@@ -2,7 +2,7 @@
 //!
 //! | modules | commands |
 //! |---|---|
-//! | `serve`, `openapi`, `token`, `doctor` | those of operators |
+//! | `serve`, `openapi`, `token`, `key`, `doctor` | those of operators |
 //! | `push`, `watch` (and tail), `top`, `get`, `ls`, `wait`, `context` | those that speak to a server, with `tricast_client` |
 //! | `completions` | scripts for shells, and manual pages |
 //! | `server`, `contexts` | the server that a command speaks to |
@@ -42,6 +42,7 @@ mod fields;
 mod follow;
 mod get;
 mod input;
+mod key;
 mod ls;
 mod openapi;
 mod output;
@@ -91,6 +92,8 @@ enum Command {
     Openapi(ServeFlags),
     /// Print a token for development, signed with auth.secret or a key in a file
     Token(token::TokenFlags),
+    /// Create, list and revoke machine keys
+    Key(key::KeyFlags),
     /// Push values, events or samples to a server
     Push(push::PushFlags),
     /// Print the values of channels as they change
@@ -191,7 +194,7 @@ fn load(flags: &Flags) -> Result<Config, (Faults, Box<Config>)> {
 
 /// Checks the files of keys, without which a server would not start.
 fn check_keys(config: &Config) -> ExitCode {
-    match config.auth.is_required().then(|| Verifier::open(config.auth.clone(), Clock::system())).transpose() {
+    match config.auth.accepts_tokens().then(|| Verifier::open(config.auth.clone(), Clock::system())).transpose() {
         Ok(_) => {
             config.notices.iter().for_each(|notice| complain(notice));
             print("the configuration is valid\n")
@@ -226,7 +229,7 @@ pub fn run() -> ExitCode {
     };
     match command {
         Command::Serve(flags) => match flags.load() {
-            Ok(config) if flags.demo && config.auth.mode == AuthMode::Jwt => {
+            Ok(config) if flags.demo && config.auth.mode != AuthMode::None => {
                 complain("--demo: the simulated shop has no token; leave auth.mode at \"none\" for it");
                 ExitCode::from(USAGE)
             }
@@ -242,6 +245,7 @@ pub fn run() -> ExitCode {
         Command::PrintConfig { reference: true, .. } => print(&config::markdown()),
         Command::Openapi(flags) => openapi::run(&flags),
         Command::Token(flags) => token::run(&flags),
+        Command::Key(flags) => key::run(&flags),
         Command::Push(flags) => push::run(&flags),
         Command::Watch(flags) => watch::run(&flags),
         Command::Top(flags) => top::run(&flags),

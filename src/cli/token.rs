@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{USAGE, complain, load, print, refuse};
 use crate::config::{Config, Flags, Span};
 use tricast_auth::{
-    Permission, Permissions, TenantName,
+    Binding, BindingLists, Permission, Permissions, TenantName,
     mint::{Claims, SigningKey, mint},
 };
 
@@ -28,6 +28,12 @@ pub(super) struct TokenFlags {
     /// Grant all permissions, for administrators of the tenant
     #[arg(long, conflicts_with = "permissions")]
     admin: bool,
+    /// Bind the token to these channels in place of permissions: they may be read. Repeatable: orders, metrics.ci.*
+    #[arg(long, value_name = "SELECTOR", conflicts_with_all = ["permissions", "admin"])]
+    read: Vec<String>,
+    /// Bind the token to these channels in place of permissions: they may be pushed and deleted. Repeatable
+    #[arg(long, value_name = "SELECTOR", conflicts_with_all = ["permissions", "admin"])]
+    push: Vec<String>,
     /// Time for which it is valid: 30s, 15m, 1h
     #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = span)]
     expires: Duration,
@@ -45,14 +51,14 @@ pub(super) struct TokenFlags {
     config: Option<PathBuf>,
 }
 
-fn permission(name: &str) -> Result<Permission, String> {
+pub(super) fn permission(name: &str) -> Result<Permission, String> {
     Permission::parse(name.trim()).ok_or_else(|| {
         let names: Vec<_> = Permission::ALL.into_iter().map(Permission::name).collect();
         format!("there are {}", names.join(", "))
     })
 }
 
-fn span(text: &str) -> Result<Duration, String> {
+pub(super) fn span(text: &str) -> Result<Duration, String> {
     let text = serde_json::Value::from(text);
     serde_json::from_value::<Span>(text).map(|span| span.0).map_err(|error| error.to_string())
 }
@@ -72,7 +78,18 @@ pub(super) fn run(flags: &TokenFlags) -> ExitCode {
     }
 }
 
+/// Returns the channels that the token is bound to; `None` for a token with permissions.
+fn binding(flags: &TokenFlags) -> Result<Option<Binding>, String> {
+    let TokenFlags { read, push, .. } = flags;
+    if read.is_empty() && push.is_empty() {
+        return Ok(None);
+    }
+    let lists = BindingLists { read: read.clone(), push: push.clone() };
+    lists.parse().map(Some).map_err(|error| error.to_string())
+}
+
 fn token(flags: &TokenFlags, config: &Config, now: Timestamp) -> Result<String, String> {
+    let binding = binding(flags)?;
     let key = match &flags.key {
         Some(file) => SigningKey::of_file("--key", file),
         None if config.auth.secret.is_empty() => {
@@ -91,6 +108,7 @@ fn token(flags: &TokenFlags, config: &Config, now: Timestamp) -> Result<String, 
         } else {
             flags.permissions.iter().copied().collect()
         },
+        binding,
         now,
         expires: flags.expires,
         not_before: flags.not_before,

@@ -33,6 +33,9 @@ impl Config {
         if self.data_dir.as_ref().is_some_and(|directory| directory.as_os_str().is_empty()) {
             faults.add("data_dir", "is empty: name a directory, or leave it out to keep nothing");
         }
+        if self.auth.mode == AuthMode::Keys && self.data_dir.is_none() && self.database_url.is_empty() {
+            faults.add("auth.mode", "is \"keys\", but nothing stores them: set data_dir or database_url");
+        }
         faults.add_err("base_path", BasePath::parse(&self.base_path));
         for text in self.trusted_proxies.iter().filter(|text| *text != "unix:") {
             if listen::parse_network(text).is_none() {
@@ -62,7 +65,7 @@ impl Config {
                     if let Some(address) = places.iter().find(is_remote).filter(|_| !is_protected) {
                         let problem = format!(
                             "{address} can be reached from other machines, and auth.mode is \"none\": set auth.mode = \
-                             \"jwt\" and a key, or set --allow-anonymous if every client may read and write"
+                             \"keys\", or \"jwt\" and a key, or set --allow-anonymous if every client may read and write"
                         );
                         faults.add("listen", problem);
                     }

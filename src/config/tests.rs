@@ -69,6 +69,21 @@ fn keys_without_token_mode_are_refused() {
 }
 
 #[test]
+fn machine_keys_need_a_store_and_no_other_key() {
+    assert_eq!(keys(|c| c.auth.mode = AuthMode::Keys), ["auth.mode"]);
+    let stored = |change: fn(&mut Config)| {
+        keys(|c| {
+            (c.auth.mode, c.data_dir) = (AuthMode::Keys, Some("data".into()));
+            change(c);
+        })
+    };
+    assert!(stored(|_| {}).is_empty());
+    assert!(stored(|c| c.listen = vec!["0.0.0.0:8080".into()]).is_empty(), "every client needs a key");
+    assert_eq!(stored(|c| c.auth.secret = "x".repeat(32).as_str().into()), ["auth.secret"]);
+    assert!(stored(|c| (c.data_dir, c.database_url) = (None, "postgres://127.0.0.1/shop".into())).is_empty());
+}
+
+#[test]
 fn token_mode_needs_a_trustworthy_key() {
     let jwt = |change: fn(&mut AuthConfig)| {
         keys(|c| {

@@ -1,6 +1,6 @@
 //! Access control: origins, tokens, identities.
 
-use std::rc::Rc;
+use std::{net::IpAddr, rc::Rc, time::Duration};
 
 use actix_web::{
     HttpMessage, HttpRequest,
@@ -10,13 +10,17 @@ use actix_web::{
 use super::{
     caller::Caller,
     client,
-    config::{AccessConfig, SESSION_COOKIE},
+    config::AccessConfig,
+    credential::{self, Accept, Credential},
+    machine_keys,
     problem::Problem,
-    query::Params,
     state::State,
 };
-use tricast_auth::{Identity, TokenError};
-use tricast_core::channel::Selector;
+use tricast_auth::{Identity, KEY_PREFIX, TokenError};
+use tricast_core::{
+    channel::{Channel, Selector},
+    counters::Limit,
+};
 
 /// Checks that a server for this machine only was addressed by a local name: with DNS rebinding a foreign page resolves
 /// its own name to this machine and would count as same-origin.
@@ -125,12 +129,6 @@ pub fn foreign_origin(request: &HttpRequest) -> Problem {
     ))
 }
 
-/// Credential of a request.
-enum Credential {
-    Token(String),
-    Ticket(String),
-}
-
 /// Identifies the caller by its token.
 ///
 /// # Errors
@@ -170,15 +168,6 @@ pub async fn visitor(state: &State, request: &HttpRequest) -> Result<Option<Call
     authenticate(state, request, Accept::Tickets).await
 }
 
-/// Credentials that a route accepts.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Accept {
-    /// Tokens, but not tickets.
-    Tokens,
-    /// Tickets too: they are valid for streams only, and not for issuing another ticket.
-    Tickets,
-}
-
 async fn authenticate(state: &State, request: &HttpRequest, accept: Accept) -> Result<Option<Caller>, Problem> {
     let address = state.address(request);
     if let Some(home) = state.single_tenant() {
@@ -191,10 +180,10 @@ async fn authenticate(state: &State, request: &HttpRequest, accept: Accept) -> R
 }
 
 async fn read_identity(state: &State, request: &HttpRequest, accept: Accept) -> Result<Option<Identity>, Problem> {
-    match credential(&state.shared.access, request, accept)? {
+    match credential::of(&state.shared.access, request, accept)? {
         None => Ok(None),
         Some(Credential::Ticket(ticket)) => {
-            let redeemed = redeem(state, &ticket).await;
+            let redeemed = current(state, redeem(state, &ticket).await).await?;
             // The token behind it may have expired since.
             let good = redeemed.filter(|identity| identity.expires_at.is_none_or(|at| at > state.shared.clock.now()));
             let good = good.ok_or_else(|| {
@@ -203,7 +192,9 @@ async fn read_identity(state: &State, request: &HttpRequest, accept: Accept) -> 
             });
             good.map(Some)
         }
-        Some(Credential::Token(token)) => verify(state, &token).await.map(Some).map_err(token_problem),
+        Some(Credential::Token(token)) => {
+            verify(state, &token, state.address(request)).await.map(Some).map_err(token_problem)
+        }
     }
 }
 
@@ -218,69 +209,50 @@ async fn redeem(state: &State, ticket: &str) -> Option<Identity> {
     }
 }
 
-/// Verifies a token and returns its identity.
+/// Returns the identity behind a ticket as it is now: its key may have been revoked since.
+async fn current(state: &State, redeemed: Option<Identity>) -> Result<Option<Identity>, Problem> {
+    let Some(key) = redeemed.as_ref().and_then(Identity::key) else { return Ok(redeemed) };
+    let Some(keys) = &state.shared.access.keys else { return Ok(None) };
+    match keys.identity_of(key.id()).await {
+        Ok(identity) => Ok(Some(identity)),
+        Err(error @ TokenError::StoreUnavailable) => Err(token_problem(error)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Verifies a token or key that a client at `address` sent, and returns its identity.
 ///
 /// # Errors
 /// [`TokenError`]; the refusal is counted.
-pub async fn verify(state: &State, token: &str) -> Result<Identity, TokenError> {
-    let Some(verifier) = &state.shared.access.verifier else { return Err(TokenError::KeysUnavailable) };
-    let verified = match verifier.verify(token) {
-        Err(TokenError::UnknownKey | TokenError::KeysUnavailable) => verifier.verify_fetching(token).await,
-        known => known,
+pub async fn verify(state: &State, token: &str, address: Option<IpAddr>) -> Result<Identity, TokenError> {
+    let verified = match (&state.shared.access.keys, &state.shared.access.verifier) {
+        (Some(keys), _) if token.starts_with(KEY_PREFIX) => keys.verify(token, address).await,
+        (_, None) => Err(TokenError::UnknownKey),
+        (_, Some(verifier)) => match verifier.verify(token) {
+            Err(TokenError::UnknownKey | TokenError::KeysUnavailable) => verifier.verify_fetching(token).await,
+            known => known,
+        },
     };
     verified.inspect_err(|error| {
         state.shared.counters.refused_tokens.inc();
+        if *error == TokenError::TooManyUnknown {
+            state.shared.counters.limit(Limit::UnknownKeys).inc();
+        }
         tracing::info!(%error, "a token was refused");
     })
 }
 
 /// Converts the refusal of a token to a problem.
 pub fn token_problem(error: TokenError) -> Problem {
+    match error {
+        TokenError::StoreUnavailable => {
+            return Problem::unavailable(format!("the key {error}"), Duration::from_secs(2));
+        }
+        TokenError::TooManyUnknown => return Problem::too_many(format!("the key {error}"), machine_keys::TRY_AGAIN),
+        _ => {}
+    }
     let detail = format!("the token {error}");
     Problem { may_pass: error.may_pass(), ..Problem::unauthorized(Some("invalid_token"), detail) }
-}
-
-/// Returns the credential of a request: `Authorization`, else `?ticket=` or `?token=`, else the cookie, which was not
-/// meant for this request in particular.
-fn credential(access: &AccessConfig, request: &HttpRequest, accept: Accept) -> Result<Option<Credential>, Problem> {
-    let mut headers = request.headers().get_all(header::AUTHORIZATION);
-    match (headers.next(), headers.next()) {
-        (Some(header), None) => {
-            let text = header.to_str().unwrap_or_default().trim();
-            let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
-            // Other schemes are meant for others, such as a proxy in front.
-            if scheme.eq_ignore_ascii_case("bearer") {
-                return match token.trim() {
-                    "" => Err(Problem::unauthorized(
-                        Some("invalid_request"),
-                        "Authorization is \"Bearer\" without a token",
-                    )),
-                    token => Ok(Some(Credential::Token(token.to_owned()))),
-                };
-            }
-        }
-        (Some(_), Some(_)) => {
-            return Err(Problem::unauthorized(Some("invalid_request"), "Authorization occurs twice"));
-        }
-        (None, _) => {}
-    }
-    let params = Params::read_any(request)?;
-    if accept == Accept::Tickets
-        && let Some(ticket) = params.one("ticket")?
-    {
-        return Ok(Some(Credential::Ticket(ticket.to_owned())));
-    }
-    if let Some(token) = params.one("token")? {
-        return Ok(Some(Credential::Token(token.to_owned())));
-    }
-    // A page of another origin may have a token of its own, but not the one of this server's pages.
-    let session = access.cookie.is_none() && matches!(origin(access, request), Origin::Own | Origin::Absent);
-    let Some(name) = access.cookie.as_deref().or(session.then_some(SESSION_COOKIE)) else { return Ok(None) };
-    let fields = request.headers().get_all(header::COOKIE).filter_map(|field| field.to_str().ok());
-    let pairs = fields.flat_map(|field| field.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let token =
-        pairs.into_iter().find(|(known, _)| *known == name).map(|(_, token)| token.trim_matches('"').to_owned());
-    Ok(token.filter(|token| !token.is_empty()).map(Credential::Token))
 }
 
 /// Checks that `identity` may read all `selectors`.
@@ -292,6 +264,17 @@ pub fn check_reading(identity: &Identity, selectors: &[Selector]) -> Result<(), 
         Some(selector) => Err(Problem::forbidden(format!("this token may not read {selector}"))),
         None => Ok(()),
     }
+}
+
+/// Checks that `identity` may push to `channel`, and end it.
+///
+/// # Errors
+/// 403.
+pub fn check_push(identity: &Identity, channel: &Channel) -> Result<(), Problem> {
+    if tricast_auth::may_push(identity, channel) {
+        return Ok(());
+    }
+    Err(Problem::forbidden(format!("this token may not push to {channel:?}")))
 }
 
 #[cfg(test)]

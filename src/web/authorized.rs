@@ -14,7 +14,7 @@ use super::{
     state::State,
     typed_query::{self, NoParameters},
 };
-use tricast_auth::Permission;
+use tricast_auth::{Binding, Permission};
 use tricast_core::version::IfMatch;
 
 /// Requirements of a handler on its caller.
@@ -23,6 +23,11 @@ pub trait Requirement: 'static {
     const PERMISSIONS: &'static [Permission];
     /// Whether the request changes stored data, and so counts for `limits.changes_per_second_per_user`.
     const CHANGES_STORE: bool = false;
+
+    /// Returns whether a token that is bound to these channels meets the requirement, although it has no permission.
+    fn is_met_by(_: &Binding) -> bool {
+        false
+    }
 }
 
 /// Any caller that may use the server at all.
@@ -31,7 +36,10 @@ pub struct Anyone;
 /// Callers that may read metrics ([`Permission::ReadMetrics`]).
 pub struct ReadMetrics;
 
-/// Callers with [`Permission::WriteMetrics`]. A push is published, not stored: it has limits of its own.
+/// Callers with [`Permission::WriteMetrics`], or with a token that is bound to channels to push; [`check_push`] has to check each
+/// channel. A push is published, not stored: it has limits of its own.
+///
+/// [`check_push`]: access::check_push
 pub struct WriteMetrics;
 
 impl Requirement for Anyone {
@@ -44,6 +52,10 @@ impl Requirement for ReadMetrics {
 
 impl Requirement for WriteMetrics {
     const PERMISSIONS: &'static [Permission] = &[Permission::WriteMetrics];
+
+    fn is_met_by(binding: &Binding) -> bool {
+        binding.pushes_any()
+    }
 }
 
 /// A caller that meets the requirements `R`, with a query of the type `Q`; without one the path has no parameters.
@@ -84,7 +96,9 @@ impl<R: Requirement, Q: DeserializeOwned> Authorized<R, Q> {
             access::check_origin(&state, request)?;
         }
         let caller = access::identify(&state, request).await?;
-        R::PERMISSIONS.iter().try_for_each(|permission| caller.needs(*permission))?;
+        if !caller.identity.binding().is_some_and(R::is_met_by) {
+            R::PERMISSIONS.iter().try_for_each(|permission| caller.needs(*permission))?;
+        }
         if R::CHANGES_STORE {
             state.check_change_rate(&caller)?;
         }

@@ -22,7 +22,11 @@ pub fn check_permission(identity: &Identity, permission: Permission) -> Result<(
     if identity.may(permission) {
         return Ok(());
     }
-    Err(Problem::forbidden(format!("this needs the permission {permission}")))
+    let detail = match identity.binding() {
+        None => format!("this needs the permission {permission}"),
+        Some(_) => format!("this needs the permission {permission}, and this token is bound to channels"),
+    };
+    Err(Problem::forbidden(detail))
 }
 
 /// Time after which a worker drops a tenant without requests and streams. Opening it again costs little.

@@ -1,6 +1,6 @@
 //! Settings of access control.
 
-use super::client::ProxyConfig;
+use super::{client::ProxyConfig, machine_keys::MachineKeys};
 use tricast_auth::{Tickets, Verifier};
 
 /// Default name of the cookie of the server's own pages, if `auth.cookie` is not set.
@@ -9,8 +9,10 @@ pub const SESSION_COOKIE: &str = "tricast_session";
 /// Authentication, and the origins, hosts and proxies that the server trusts.
 #[derive(Default)]
 pub struct AccessConfig {
-    /// Verifier of tokens; `None` if every client is anonymous.
+    /// Verifier of tokens; `None` if none is accepted.
     pub verifier: Option<Verifier>,
+    /// Machine keys; `None` if every client is anonymous.
+    pub keys: Option<MachineKeys>,
     /// Tickets that this node issued and that were not redeemed.
     pub tickets: Tickets,
     /// Name of a cookie that may hold the token.
@@ -27,4 +29,11 @@ pub struct AccessConfig {
     /// Set if the server is for this machine only and needs no token: other host names than those of this machine are
     /// refused.
     pub local_only: bool,
+}
+
+impl AccessConfig {
+    /// Returns whether clients need a token or a key.
+    pub fn requires_tokens(&self) -> bool {
+        self.verifier.is_some() || self.keys.is_some()
+    }
 }

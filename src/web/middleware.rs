@@ -155,7 +155,7 @@ fn make_personal(headers: &mut HeaderMap) {
     }
     let varies = headers.get_all(header::VARY).any(|value| value.to_str().is_ok_and(|v| v.contains("Authorization")));
     if !varies {
-        headers.append(header::VARY, HeaderValue::from_static("Authorization, Cookie"));
+        headers.append(header::VARY, HeaderValue::from_static("Authorization, Cookie, X-API-Key"));
     }
 }
 
@@ -308,7 +308,7 @@ fn allow_origin(state: &State, origin: Origin, response: &mut ServiceResponse<Bo
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
     if preflight {
         let methods = "GET, HEAD, POST, PUT, PATCH, DELETE";
-        let allowed = "Authorization, Content-Type, Content-Encoding, If-None-Match, If-Match, Prefer, Last-Event-ID, Idempotency-Key";
+        let allowed = "Authorization, Content-Type, Content-Encoding, If-None-Match, If-Match, Prefer, Last-Event-ID, Idempotency-Key, X-API-Key";
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(allowed));
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));

@@ -11,7 +11,10 @@ use std::{
 };
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
-use tokio::{sync::Semaphore, time::sleep};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::sleep,
+};
 
 use super::{
     admission::{AddressPermit, Admission, Reached, UserPermit},
@@ -101,10 +104,10 @@ impl State {
         actix_web::rt::spawn(watch_lag(Arc::clone(&shared.counters)));
         let id_prefix = format!("{:010x}", random_u64() >> 24);
         let request_counts = shared.requests.worker();
-        let single_tenant = match shared.access.verifier {
-            Some(_) => None,
+        let single_tenant = match shared.access.requires_tokens() {
+            true => None,
             // The first tenant never exceeds the limit.
-            None => shared.tenants.open(&TenantName::default_name()).ok(),
+            false => shared.tenants.open(&TenantName::default_name()).ok(),
         };
         // Its writer is dropped: nothing is ever published.
         let (_, empty) = Log::create(tricast_core::log::LogConfig::default());
@@ -118,6 +121,9 @@ impl State {
             ids: Cell::new(0),
         });
         actix_web::rt::spawn(forget_tenants(Rc::downgrade(&state)));
+        if let Some(keys) = &state.shared.access.keys {
+            actix_web::rt::spawn(wake_revoked(Rc::downgrade(&state), keys.revocations()));
+        }
         state
     }
 
@@ -311,6 +317,14 @@ async fn watch_lag(counters: Arc<Counters>) {
         let late = due.elapsed().as_millis() as i64;
         // The value falls by half each time, so that that of the slowest worker stays visible for a moment.
         counters.lag_ms.set(late.max(counters.lag_ms.get() / 2));
+    }
+}
+
+/// Wakes the streams of this worker when keys were revoked: those of these keys end.
+async fn wake_revoked(state: Weak<State>, mut revocations: watch::Receiver<u64>) {
+    while revocations.changed().await.is_ok() {
+        let Some(state) = state.upgrade() else { return };
+        state.local_tenants.borrow().values().for_each(|tenant| tenant.hub.wake_all());
     }
 }
 

@@ -207,6 +207,15 @@ fn token_prints_only_the_token() {
     let (code, stdout, stderr) = run(command.args(["token", "--user", "ada", "--tenant", "acme", "--admin"]));
     assert_eq!((code, stderr.as_str(), stdout.trim().split('.').count()), (0, "", 3), "{stdout}");
     assert!(stdout.ends_with('\n') && stdout.lines().count() == 1);
+    let mut command = tricast();
+    command.env("TRICAST_AUTH__MODE", "jwt").env("TRICAST_AUTH__SECRET", "x".repeat(32));
+    let (code, bound, _) =
+        run(command.args(["token", "--user", "ci", "--push", "metrics.ci.*", "--push", "deploys", "--read", "orders"]));
+    let claims = bound.split('.').nth(1).and_then(|part| data_encoding::BASE64URL_NOPAD.decode(part.as_bytes()).ok());
+    let claims: serde_json::Value = serde_json::from_slice(&claims.unwrap()).unwrap();
+    assert_eq!(code, 0);
+    assert_eq!(claims["channels"], serde_json::json!({"read": ["orders"], "push": ["metrics.ci.*", "deploys"]}));
+    assert!(claims.get("permissions").is_none(), "{claims}");
     let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/rsa.pem");
     let (code, by_key, _) = run(tricast().args(["token", "--user", "ada", "--key", key, "--kid", "2026"]));
     assert!(code == 0 && by_key.trim().split('.').count() == 3);
@@ -219,6 +228,8 @@ fn token_names_the_missing_argument() {
         (&["token"], "--user"),
         (&["token", "--user", "ada", "--permissions", "fly"], "read:metrics"),
         (&["token", "--user", "ada", "--tenant", "a/b"], "tenant"),
+        (&["token", "--user", "ada", "--push", "metrics*"], "'*'"),
+        (&["token", "--user", "ada", "--push", "a", "--admin"], "--admin"),
         (&["token", "--user", "ada", "--expires", "soon"], "1m"),
         (&["token", "--user", "ada", "--key", "/nonexistent.pem"], "/nonexistent.pem"),
     ] {

@@ -20,7 +20,7 @@ use tricast::{
     config::{AuthMode, Config},
 };
 use tricast_auth::{
-    Permissions, TenantName,
+    BindingLists, Permissions, TenantName,
     mint::{Claims, SigningKey, mint},
 };
 use tricast_core::clock::Clock;
@@ -137,17 +137,35 @@ pub(crate) fn spawn_app_with_tokens(change: impl FnOnce(&mut Config)) -> TestApp
 
 /// Returns a token of `user` of `tenant` with `permissions` for `lifetime`.
 pub(crate) fn token_for(user: &str, tenant: &str, permissions: &[&str], lifetime: Duration) -> String {
-    let claims = Claims {
+    mint_token(&Claims {
+        permissions: Permissions::parse(permissions.iter().copied()),
+        ..claims(user, tenant, lifetime)
+    })
+}
+
+/// Returns a token of `user` of the tenant `acme` that is bound to channels and valid for an hour.
+pub(crate) fn bound_token(user: &str, read: &[&str], push: &[&str]) -> String {
+    let texts = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+    let lists = BindingLists { read: texts(read), push: texts(push) };
+    mint_token(&Claims { binding: Some(lists.parse().unwrap()), ..claims(user, "acme", Duration::from_secs(3_600)) })
+}
+
+fn claims(user: &str, tenant: &str, lifetime: Duration) -> Claims {
+    Claims {
         user: user.into(),
         tenant: TenantName::parse(tenant).unwrap(),
-        permissions: Permissions::parse(permissions.iter().copied()),
+        permissions: Permissions::NONE,
+        binding: None,
         now: jiff::Timestamp::now(),
         expires: lifetime,
         not_before: None,
         issuer: None,
         audience: None,
-    };
-    mint(&claims, &SigningKey::of_secret(SECRET.as_bytes()).unwrap()).unwrap()
+    }
+}
+
+fn mint_token(claims: &Claims) -> String {
+    mint(claims, &SigningKey::of_secret(SECRET.as_bytes()).unwrap()).unwrap()
 }
 
 /// Returns a token that is valid for an hour.

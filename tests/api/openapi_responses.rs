@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    helpers::{ApiClient, soon, spawn_app, spawn_app_with_tokens, token, until},
+    helpers::{ApiClient, bound_token, soon, spawn_app, spawn_app_with_tokens, token, until},
     json_schema::Schemas,
 };
 
@@ -194,7 +194,19 @@ async fn other_responses_agree_with_their_schemas() {
     let document = app.get_json("/api/openapi.json").await;
     let api = Checked { client: &user, document: &document };
     api.get("/api/me", &[]).await;
+    let bound = app.with(bound_token("ci", &["orders"], &["metrics.ci.*"]));
+    Checked { client: &bound, document: &document }.get("/api/me", &[]).await;
     api.send(Method::POST, "/api/tickets", &[], Value::Null, 201).await;
+    let admin = app.with(token("root", "default", &["admin"]));
+    let as_admin = Checked { client: &admin, document: &document };
+    let key = json!({"name": "ci", "push": ["metrics.ci.*"], "expiresAt": "2100-01-01T00:00:00Z"});
+    let created = as_admin.send(Method::POST, "/api/keys", &[], key.clone(), 201).await;
+    as_admin.send(Method::POST, "/api/keys", &[], key, 409).await;
+    as_admin.send(Method::POST, "/api/keys", &[], json!({"name": "x"}), 422).await;
+    as_admin.get("/api/keys", &[]).await;
+    let id = created["id"].as_str().unwrap();
+    as_admin.send(Method::DELETE, "/api/keys/{id}", &[id], Value::Null, 204).await;
+    as_admin.send(Method::DELETE, "/api/keys/{id}", &[id], Value::Null, 404).await;
     api.send(Method::POST, "/api/session", &[], json!({"token": user.token.clone()}), 204).await;
     api.send(Method::POST, "/api/session", &[], json!({"token": "x"}), 401).await;
     api.send(Method::DELETE, "/api/session", &[], Value::Null, 204).await;

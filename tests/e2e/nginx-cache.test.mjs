@@ -158,6 +158,9 @@ describe('the cache of 304 responses', TOGETHER, () => {
     const url = `${nginx.url}api/metrics`;
     const bypassing = [
       ['--header', 'Authorization: Bearer x'],
+      ['--header', 'X-API-Key: tck_x'],
+      ['-u', 'ci:tck_x'],
+      ['--header', 'Authorization: Token x'],
       ['--header', 'Cookie: session=x'],
       ['--header', 'Prefer: wait=1'],
       ['--url-query', 'since=k:1'],

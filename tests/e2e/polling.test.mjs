@@ -4,7 +4,9 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { Socket, TOGETHER, canonical, curl, startServer, temporaryDirectory, until } from './helpers.mjs';
+import { Socket, TOGETHER, canonical, curl, runTricast, startServer, temporaryDirectory, until } from './helpers.mjs';
+
+const TOKENS = { TRICAST_AUTH__MODE: 'jwt', TRICAST_AUTH__SECRET: 'a secret of at least thirty-two bytes' };
 
 describe('polling', TOGETHER, () => {
   test('a poll with the current etag returns 304 without a body until the value changes', async (t) => {
@@ -166,5 +168,18 @@ describe('polling', TOGETHER, () => {
       assert.equal(problem.status, status);
       assert.equal(problem.instance, response.headers['x-request-id']);
     }
+  });
+
+  test('a token that is bound to channels is accepted as curl sends it', async (t) => {
+    const server = await startServer(t, { env: TOKENS });
+    const token = await runTricast(['token', '--user', 'ci', '--push', 'metrics.ci.*', '--read', 'metrics.ci.*'], TOKENS);
+    const value = '{"channel": "metrics.ci.build", "data": {"seconds": 93}}';
+    const ways = [['-H', `X-API-Key: ${token}`], ['-u', `ci:${token}`], ['--oauth2-bearer', token], ['-H', `Authorization: Token ${token}`]];
+    for (const way of ways) {
+      assert.equal((await curl(...way, '-d', value, `${server.url}api/metrics`)).status, 202, way[0]);
+      assert.equal((await curl(...way, `${server.url}api/metrics/metrics.ci.build`)).status, 200, way[0]);
+      assert.equal((await curl(...way, '-d', value.replace('ci', 'other'), `${server.url}api/metrics`)).status, 403, way[0]);
+    }
+    assert.equal((await curl('-u', 'ci:nonsense', '-d', value, `${server.url}api/metrics`)).status, 401);
   });
 });

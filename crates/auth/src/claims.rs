@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, error::Category};
 
 use super::{
+    binding::{Binding, BindingLists},
     error::TokenError,
     identity::Identity,
     permission::Permissions,
@@ -47,6 +48,8 @@ struct Claims {
     permissions: Option<Value>,
     #[serde(default, deserialize_with = "present")]
     scope: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    channels: Option<Value>,
     #[serde(default, deserialize_with = "present")]
     exp: Option<Value>,
     #[serde(default, deserialize_with = "present")]
@@ -90,6 +93,7 @@ impl Verified {
             Some(_) => return Err(TokenError::BadClaims("tenantId")),
         };
         let permissions = permissions(&claims)?;
+        let binding = claims.channels.map(binding).transpose()?;
         let expires = claims.exp.as_ref().and_then(time).ok_or(TokenError::BadClaims("exp"))?;
         let expires = expires.checked_add(expected.leeway).unwrap_or(Timestamp::MAX);
         let not_before = match &claims.nbf {
@@ -99,7 +103,7 @@ impl Verified {
                 Some(time.checked_sub(expected.leeway).unwrap_or(Timestamp::MIN))
             }
         };
-        Ok(Self { identity: Identity::of_token(tenant, user, permissions, expires), not_before })
+        Ok(Self { identity: Identity::of_token(tenant, user, permissions, binding, expires), not_before })
     }
 
     /// Returns the identity of the token, if it is valid at `now`.
@@ -142,6 +146,13 @@ fn permissions(claims: &Claims) -> Result<Permissions, TokenError> {
         (None, Some(_)) => Err(TokenError::BadClaims("scope")),
         (None, None) => Ok(Permissions::NONE),
     }
+}
+
+/// Returns the binding of the claim `channels`.
+fn binding(channels: Value) -> Result<Binding, TokenError> {
+    // serde would also accept a list of the two lists.
+    let lists = Some(channels).filter(Value::is_object).and_then(|value| BindingLists::deserialize(value).ok());
+    lists.and_then(|lists| lists.parse().ok()).ok_or(TokenError::BadClaims("channels"))
 }
 
 /// Parses a NumericDate (RFC 7519, section 2): seconds since 1970, fractions allowed and cut off, up to the year 9999.

@@ -16,15 +16,17 @@ pub enum AuthMode {
     /// All clients are anonymous.
     #[default]
     None,
-    /// Clients need a JSON Web Token.
+    /// Clients need a JSON Web Token or a machine key.
     Jwt,
+    /// Clients need a machine key.
+    Keys,
 }
 
 section! {
     /// Tokens that clients need, and the keys that they are verified with.
     pub struct AuthConfig {
         /// Whether clients need tokens. `none`: all clients are anonymous. `jwt`: JSON Web Tokens; at least one of the next four
-        /// settings names their keys.
+        /// settings names their keys. `keys`: the keys that `tricast key create` makes, which `jwt` accepts too.
         mode: AuthMode = AuthMode::None,
         /// Secret of tokens signed with HS256, at least 32 bytes. Never printed.
         secret: Secret = Secret::default(),
@@ -48,8 +50,13 @@ section! {
 }
 
 impl AuthConfig {
-    /// Returns whether clients need tokens.
+    /// Returns whether clients need a token or a key.
     pub fn is_required(&self) -> bool {
+        self.mode != AuthMode::None
+    }
+
+    /// Returns whether JSON Web Tokens are accepted.
+    pub fn accepts_tokens(&self) -> bool {
         self.mode == AuthMode::Jwt
     }
 
@@ -61,9 +68,10 @@ impl AuthConfig {
             ("auth.jwks_file", self.jwks_file.is_some()),
             ("auth.jwks_url", self.jwks_url.is_some()),
         ];
-        if self.mode == AuthMode::None {
+        if self.mode != AuthMode::Jwt {
+            let mode = if self.mode == AuthMode::None { "none" } else { "keys" };
             for (key, _) in keys.iter().filter(|(_, is_set)| *is_set) {
-                faults.add(key, "is set, but auth.mode is \"none\": no token would ever be checked");
+                faults.add(key, format!("is set, but auth.mode is \"{mode}\": no token would ever be checked"));
             }
         } else if !keys.iter().any(|(_, is_set)| *is_set) {
             let [secret, pem, file, url] = keys.map(|(key, _)| key);

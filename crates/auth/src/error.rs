@@ -32,6 +32,15 @@ pub enum TokenError {
     /// The claim of this name is missing or invalid; `claims` for the whole payload.
     #[error("has no usable claim {0:?}")]
     BadClaims(&'static str),
+    /// There is no such machine key: it was revoked or has expired, or its secret is wrong. The reasons are not distinguished.
+    #[error("is not a key that is known here: it may have been revoked")]
+    NoSuchKey,
+    /// The store of machine keys can't be read.
+    #[error("can't be checked: the store of keys is not available at the moment")]
+    StoreUnavailable,
+    /// The address has sent many unknown keys in a short time.
+    #[error("can't be checked: too many unknown keys came from this address")]
+    TooManyUnknown,
     /// The keys have not been fetched yet.
     #[error("can't be checked: the keys are not there yet")]
     KeysUnavailable,
@@ -40,7 +49,10 @@ pub enum TokenError {
 impl TokenError {
     /// Returns whether a retry can succeed, with a new token or later. Other tokens never become valid.
     pub fn may_pass(self) -> bool {
-        matches!(self, Self::Expired | Self::NotYetValid | Self::KeysUnavailable)
+        matches!(
+            self,
+            Self::Expired | Self::NotYetValid | Self::KeysUnavailable | Self::StoreUnavailable | Self::TooManyUnknown
+        )
     }
 }
 

@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    binding::{Binding, BindingLists},
+    machine_key::KeyInUse,
     permission::{Permission, Permissions},
     tenant::TenantName,
 };
@@ -20,15 +22,28 @@ pub struct Identity {
     pub tenant: TenantName,
     /// The user, as others may see it: the token's `sub`, 1 to 128 bytes.
     pub user: Arc<str>,
-    /// Permissions of the token.
+    /// Permissions of the token; none of a token that is bound to channels.
     pub permissions: Permissions,
+    /// Channels that the token is bound to.
+    binding: Option<Binding>,
     /// End of its validity: the token's `exp` plus the leeway. From then on the token is refused, so streams end. `None` with
     /// authentication off: never.
     pub expires_at: Option<Timestamp>,
+    /// Machine key that the client showed in place of a token.
+    key: Option<KeyInUse>,
     /// Address of the client.
     address: Option<IpAddr>,
     /// Set for clients without a token.
     anonymous: bool,
+}
+
+/// Rights of a machine key.
+#[derive(Clone, Debug)]
+pub enum Grant {
+    /// The permissions of a token.
+    Permissions(Permissions),
+    /// Channels in place of permissions.
+    Channels(Binding),
 }
 
 /// Identity as it is sent to another node.
@@ -37,6 +52,10 @@ struct WireIdentity {
     tenant: String,
     user: Arc<str>,
     permissions: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    channels: Option<BindingLists>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
     expires_at: Option<Timestamp>,
     anonymous: bool,
 }
@@ -49,20 +68,36 @@ impl Identity {
             tenant: TenantName::default_name(),
             user: Arc::clone(USER.get_or_init(|| "anonymous".into())),
             permissions: Permissions::ALL,
+            binding: None,
             expires_at: None,
+            key: None,
             address,
             anonymous: true,
         }
     }
 
-    /// Creates the identity of a client with a verified token.
+    /// Creates the identity of a client with a verified token. With a binding it has no permission: an identity that loses the
+    /// binding, on a node that does not know it, may do nothing.
     pub(super) fn of_token(
         tenant: TenantName,
         user: Arc<str>,
         permissions: Permissions,
+        binding: Option<Binding>,
         expires_at: Timestamp,
     ) -> Self {
-        Self { tenant, user, permissions, expires_at: Some(expires_at), address: None, anonymous: false }
+        let permissions = if binding.is_some() { Permissions::NONE } else { permissions };
+        let expires_at = Some(expires_at);
+        Self { tenant, user, permissions, binding, expires_at, key: None, address: None, anonymous: false }
+    }
+
+    /// Creates the identity of a client that showed a machine key.
+    pub fn of_key(tenant: TenantName, name: &str, key: KeyInUse, grant: Grant, expires_at: Option<Timestamp>) -> Self {
+        let (permissions, binding) = match grant {
+            Grant::Permissions(permissions) => (permissions, None),
+            Grant::Channels(binding) => (Permissions::NONE, Some(binding)),
+        };
+        let user = format!("key:{name}").into();
+        Self { tenant, user, permissions, binding, expires_at, key: Some(key), address: None, anonymous: false }
     }
 
     /// Returns the same identity with another address.
@@ -75,21 +110,42 @@ impl Identity {
     pub fn to_json(&self) -> String {
         let (tenant, user) = (self.tenant.as_str().to_owned(), Arc::clone(&self.user));
         let permissions = self.permissions.names().map(str::to_owned).collect();
-        let wire = WireIdentity { tenant, user, permissions, expires_at: self.expires_at, anonymous: self.anonymous };
+        let channels = self.binding.as_ref().map(BindingLists::from);
+        let key = self.key.as_ref().map(|key| key.id().to_owned());
+        let (expires_at, anonymous) = (self.expires_at, self.anonymous);
+        let wire = WireIdentity { tenant, user, permissions, channels, key, expires_at, anonymous };
         serde_json::to_string(&wire).unwrap_or_default()
     }
 
-    /// Parses the JSON of [`Identity::to_json`].
+    /// Parses the JSON of [`Identity::to_json`]. A machine key has to be looked up again: it may have been revoked.
     pub fn from_json(text: &[u8]) -> Option<Self> {
-        let WireIdentity { tenant, user, permissions, expires_at, anonymous } = serde_json::from_slice(text).ok()?;
+        let WireIdentity { tenant, user, permissions, channels, key, expires_at, anonymous } =
+            serde_json::from_slice(text).ok()?;
+        let binding = channels.map(|lists| lists.parse()).transpose().ok()?;
         let tenant = TenantName::parse(&tenant).ok()?;
         let permissions = Permissions::parse(permissions.iter().map(String::as_str));
-        Some(Self { tenant, user, permissions, expires_at, address: None, anonymous })
+        let key = key.map(|id| KeyInUse::new(&id));
+        Some(Self { tenant, user, permissions, binding, expires_at, key, address: None, anonymous })
     }
 
     /// Returns the address of the client, if known.
     pub fn address(&self) -> Option<IpAddr> {
         self.address
+    }
+
+    /// Returns the channels that the token is bound to; `None` for a token with permissions.
+    pub fn binding(&self) -> Option<&Binding> {
+        self.binding.as_ref()
+    }
+
+    /// Returns the machine key that the client showed; `None` for a token.
+    pub fn key(&self) -> Option<&KeyInUse> {
+        self.key.as_ref()
+    }
+
+    /// Returns whether the client's key was revoked.
+    pub fn is_revoked(&self) -> bool {
+        self.key.as_ref().is_some_and(KeyInUse::is_revoked)
     }
 
     /// Returns whether the client has no token.
@@ -112,9 +168,10 @@ impl Identity {
     }
 
     /// Returns whether both are the same user of the same tenant; permissions, expiry and address may differ. A token whose
-    /// `sub` is `anonymous` is not the same as no token.
+    /// `sub` is `anonymous` is not the same as no token, and a key is the same as itself only.
     pub fn is_same_user(&self, other: &Self) -> bool {
-        self.anonymous == other.anonymous && self.tenant == other.tenant && self.user == other.user
+        let same_key = self.key == other.key;
+        same_key && self.anonymous == other.anonymous && self.tenant == other.tenant && self.user == other.user
     }
 }
 
@@ -124,7 +181,29 @@ mod tests {
 
     fn ada(tenant: &str, permissions: &[&str]) -> Identity {
         let tenant = TenantName::parse(tenant).unwrap();
-        Identity::of_token(tenant, "ada".into(), Permissions::parse(permissions.iter().copied()), Timestamp::MAX)
+        Identity::of_token(tenant, "ada".into(), Permissions::parse(permissions.iter().copied()), None, Timestamp::MAX)
+    }
+
+    fn bound() -> Identity {
+        let lists = BindingLists { read: vec!["orders".into(), "metrics.a.*".into()], push: vec!["deploys".into()] };
+        let binding = Some(lists.parse().unwrap());
+        let tenant = TenantName::parse("acme").unwrap();
+        Identity::of_token(tenant, "ci".into(), Permissions::ALL, binding, Timestamp::MAX)
+    }
+
+    #[test]
+    fn a_bound_identity_has_its_channels_and_nothing_else() {
+        let bound = bound();
+        assert!(Permission::ALL.iter().all(|permission| !bound.may(*permission)));
+        let channel = |name| tricast_core::channel::Channel::parse(name).unwrap();
+        let reads = |name| crate::may_read_channel(&bound, &channel(name));
+        assert!(reads("orders") && reads("metrics.a.b") && !reads("metrics.api") && !reads("system"));
+        assert!(crate::may_push(&bound, &channel("deploys")) && !crate::may_push(&bound, &channel("orders")));
+        assert!(!crate::sees_all(&bound));
+        assert!(!crate::may_read_alert(&bound, "metrics.api.error_rate"));
+        assert_eq!(capabilities(&bound), ["metrics", "orders"]);
+        let pushes = |permission| crate::may_push(&ada("acme", &[permission]), &channel("a"));
+        assert!(pushes("write:metrics") && !pushes("read:metrics"));
     }
 
     #[test]
@@ -139,7 +218,7 @@ mod tests {
 
     #[test]
     fn an_identity_sent_to_another_node_stays_the_same() {
-        for identity in [ada("acme", &["read:metrics", "admin"]), Identity::anonymous(None)] {
+        for identity in [ada("acme", &["read:metrics", "admin"]), bound(), Identity::anonymous(None)] {
             assert_eq!(Identity::from_json(identity.to_json().as_bytes()), Some(identity));
         }
         assert_eq!(Identity::from_json(b"{}"), None);
@@ -152,7 +231,7 @@ mod tests {
         assert!(acme.is_same_user(&ada("acme", &["admin"]).with_address(address)));
         assert!(!acme.is_same_user(&ada("globex", &[])));
         let named =
-            Identity::of_token(TenantName::default_name(), "anonymous".into(), Permissions::NONE, Timestamp::MAX);
+            Identity::of_token(TenantName::default_name(), "anonymous".into(), Permissions::NONE, None, Timestamp::MAX);
         assert!(!named.is_same_user(&Identity::anonymous(None)));
         assert_eq!(acme.with_address(address).counted_as(), "ada");
         assert_eq!(Identity::anonymous(address).counted_as(), "192.0.2.7");

@@ -20,7 +20,8 @@
 //! | Ed25519 | PEM, JWK Set | EdDSA |
 //!
 //! Claims: `sub` (1 to 128 bytes), `exp`, both required; `tenantId` (without it `default`), `permissions` or `scope`, `nbf`,
-//! and `iss` and `aud` if they are configured. `auth.leeway`, 5 s by default, extends the validity at both ends.
+//! and `iss` and `aud` if they are configured; `channels` binds the token to channels, in place of permissions.
+//! `auth.leeway`, 5 s by default, extends the validity at both ends.
 //!
 //! # Refused tokens
 //!
@@ -46,6 +47,7 @@
 //!
 //! Errors, log lines and `Debug` output contain no part of a token, a secret or a key file.
 
+mod binding;
 mod cache;
 mod channel_access;
 mod claims;
@@ -58,6 +60,7 @@ mod identity;
 mod jwks;
 mod key;
 mod key_set;
+mod machine_key;
 pub mod mint;
 mod permission;
 mod tenant;
@@ -65,14 +68,17 @@ mod ticket;
 mod token;
 mod verifier;
 
+pub use binding::{BadBinding, Binding, BindingLists};
 pub use channel_access::{
-    capabilities, may_read, may_read_alert, may_read_channel, may_read_event, required_permission, sees_all, view,
+    capabilities, may_push, may_read, may_read_alert, may_read_channel, may_read_event, required_permission, sees_all,
+    view,
 };
 pub use config::{AuthConfig, AuthMode};
 pub use error::{KeyError, TokenError};
 pub use fetch::check_url;
-pub use identity::Identity;
+pub use identity::{Grant, Identity};
 pub use key::MIN_SECRET;
+pub use machine_key::{KEY_PREFIX, KeyInUse, NewMachineKey, SentKey};
 pub use permission::{Permission, Permissions};
 pub use tenant::{BadTenant, TenantName};
 pub use ticket::{LIFETIME as TICKET_LIFETIME, Tickets, TooMany, ticket_name, unguessable};

@@ -7,6 +7,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Map, Value, json};
 
 use super::{
+    binding::{Binding, BindingLists},
     claims::is_user,
     crypto,
     error::KeyError,
@@ -24,6 +25,8 @@ pub struct Claims {
     pub tenant: TenantName,
     /// Granted permissions, in the claim `permissions`.
     pub permissions: Permissions,
+    /// Channels that the token is bound to, in the claim `channels` and in place of `permissions`.
+    pub binding: Option<Binding>,
     /// Claim `iat`, and the start of the durations below.
     pub now: Timestamp,
     /// Time from `now` to `exp`.
@@ -130,7 +133,10 @@ pub fn mint(claims: &Claims, key: &SigningKey) -> Result<String, MintError> {
     if claims.tenant != TenantName::default_name() {
         payload.insert("tenantId".into(), claims.tenant.as_str().into());
     }
-    payload.insert("permissions".into(), claims.permissions.names().collect());
+    match &claims.binding {
+        None => payload.insert("permissions".into(), claims.permissions.names().collect()),
+        Some(binding) => payload.insert("channels".into(), json!(BindingLists::from(binding))),
+    };
     payload.insert("iat".into(), claims.now.as_second().into());
     payload.insert("exp".into(), at(claims.expires)?.into());
     if let Some(after) = claims.not_before {

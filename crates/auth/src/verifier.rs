@@ -190,6 +190,7 @@ mod tests {
             user: "ada".into(),
             tenant: TenantName::default_name(),
             permissions: Permissions::ALL,
+            binding: None,
             now: Timestamp::from_second(1_800_000_000).unwrap(),
             expires: Duration::from_secs(100),
             not_before: None,

@@ -172,11 +172,13 @@ pub enum Limit {
     Customers,
     Dashboards,
     Rules,
+    Keys,
+    UnknownKeys,
 }
 
 impl Limit {
     /// All limits, in the order of their counters.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::ConnectionsPerUser,
@@ -205,6 +207,8 @@ impl Limit {
         Self::Customers,
         Self::Dashboards,
         Self::Rules,
+        Self::Keys,
+        Self::UnknownKeys,
     ];
 
     /// Returns the name of the setting, which is the value of the label `limit` in `/metrics`.
@@ -238,6 +242,8 @@ impl Limit {
             Self::Customers => "max_customers",
             Self::Dashboards => "max_dashboards",
             Self::Rules => "max_rules",
+            Self::Keys => "max_keys",
+            Self::UnknownKeys => "unknown_keys_per_address",
         }
     }
 }

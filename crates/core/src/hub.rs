@@ -118,6 +118,12 @@ impl Hub {
         self.inner.borrow().topics.len()
     }
 
+    /// Wakes all readers, so that those whose client may no longer read can end.
+    pub fn wake_all(&self) {
+        self.inner.borrow_mut().slots.queue_all();
+        self.rearm.notify_one();
+    }
+
     /// Follows the log for as long as the worker runs, and wakes readers when `drain` turns true.
     pub async fn run(self: Rc<Self>, mut drain: watch::Receiver<bool>) {
         let mut changed = self.log.watch();

@@ -6,6 +6,7 @@
 pub mod alerts;
 pub mod dashboards;
 pub mod history;
+pub mod keys;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 pub mod orders;

@@ -1,7 +1,8 @@
 //! Errors of work on a connection: the database failed, or the domain refused.
 
 use tricast_domain::{
-    alerts::AlertError, dashboards::DashboardError, history::HistoryError, orders::OrderError, service::StoreError,
+    alerts::AlertError, dashboards::DashboardError, history::HistoryError, keys::KeyError, orders::OrderError,
+    service::StoreError,
 };
 
 /// Reason why work on a connection ended early. `F` is the failure of the database, `E` the error of the domain.
@@ -26,6 +27,7 @@ impl DomainError for OrderError {}
 impl DomainError for DashboardError {}
 impl DomainError for AlertError {}
 impl DomainError for HistoryError {}
+impl DomainError for KeyError {}
 
 /// The relay asks twice a second while the store does not work.
 impl DomainError for StoreError {

@@ -1,5 +1,5 @@
 //! Storage: implementations of the interfaces of the domain ([`OrderStore`], [`DashboardStore`], [`HistoryStore`],
-//! [`AlertStore`], [`EventStore`]). All SQL is in here.
+//! [`AlertStore`], [`KeyStore`], [`EventStore`]). All SQL is in here.
 //!
 //! | implementation | keeps |
 //! |---|---|
@@ -15,7 +15,8 @@ use tokio::{runtime::Handle, sync::watch};
 
 use tricast_core::clock::Clock;
 use tricast_domain::{
-    alerts::AlertStore, dashboards::DashboardStore, history::HistoryStore, orders::OrderStore, relay::EventStore,
+    alerts::AlertStore, dashboards::DashboardStore, history::HistoryStore, keys::KeyStore, orders::OrderStore,
+    relay::EventStore,
 };
 
 pub use activity::{Activity, Gauges};
@@ -24,6 +25,7 @@ use sqlite::SqliteStore;
 
 mod abort;
 mod activity;
+mod key_rights;
 pub mod postgres;
 pub mod sqlite;
 mod statistics;
@@ -65,6 +67,24 @@ impl Store {
     pub fn in_directory(directory: &Path, max_bytes: usize) -> Result<Self, OpenError> {
         let store = SqliteStore::open_within(directory, max_bytes)?;
         Ok(Self::Sqlite(store.clone(), store))
+    }
+
+    /// Opens the embedded store in `directory` for a few changes, even while a server uses it. Its schema has to be that of this
+    /// version then.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn beside_a_server(directory: &Path, max_bytes: usize) -> Result<Self, OpenError> {
+        match SqliteStore::open_within(directory, max_bytes) {
+            Err(sqlite::OpenError::InUse(_)) => {
+                let store = SqliteStore::beside(directory)?;
+                Ok(Self::Sqlite(store.clone(), store))
+            }
+            opened => {
+                let store = opened?;
+                Ok(Self::Sqlite(store.clone(), store))
+            }
+        }
     }
 
     /// Creates the embedded store in memory: its data are lost with the process.
@@ -111,6 +131,14 @@ impl Store {
 
     /// Returns the store of rules, alerts and deliveries.
     pub fn alerts(&self) -> Arc<dyn AlertStore> {
+        match self {
+            Self::Sqlite(store, _) => Arc::new(store.clone()),
+            Self::Postgres(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// Returns the store of machine keys.
+    pub fn keys(&self) -> Arc<dyn KeyStore> {
         match self {
             Self::Sqlite(store, _) => Arc::new(store.clone()),
             Self::Postgres(store) => Arc::new(store.clone()),

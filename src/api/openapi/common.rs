@@ -82,6 +82,14 @@ impl Common {
                 SecurityScheme::Http(scheme.description(Some("`Authorization: Bearer TOKEN`")).build())
             }),
             (
+                "apiKey",
+                SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(
+                    "X-API-Key",
+                    "The same token for programs that send a key in this header. `Authorization: Token` and the password of \
+                        `Authorization: Basic` are accepted too.",
+                ))),
+            ),
+            (
                 "token",
                 SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::with_description(
                     "token",

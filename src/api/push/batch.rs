@@ -14,7 +14,8 @@ use super::{
     line::{self, Line},
     results::Refused,
 };
-use crate::web::{problem::Problem, state::State};
+use crate::web::{access, problem::Problem, state::State};
+use tricast_auth::Identity;
 use tricast_core::{
     counters::Limit,
     protocol::{error::Code, nul},
@@ -49,6 +50,25 @@ impl Batch {
         }
         self.lines += 1;
         Ok(())
+    }
+
+    /// Refuses the lines for channels that `identity`, which may push to some channel, may not push to.
+    pub(super) fn permitted_to(mut self, identity: &Identity) -> Self {
+        // A permission is for all channels.
+        if identity.binding().is_none() {
+            return self;
+        }
+        let (places, readings) = (std::mem::take(&mut self.line_numbers), std::mem::take(&mut self.readings));
+        for (line, reading) in places.into_iter().zip(readings) {
+            match reading.channel().map_or(Ok(()), |channel| access::check_push(identity, channel)) {
+                Ok(()) => {
+                    self.line_numbers.push(line);
+                    self.readings.push(reading);
+                }
+                Err(problem) => self.refused.add(line, || problem),
+            }
+        }
+        self
     }
 }
 

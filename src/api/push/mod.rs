@@ -13,6 +13,7 @@ use batch::Batch;
 use results::{Accepted, NotStored, PartlyAccepted, PushResponse};
 
 use crate::web::{
+    access,
     authorized::{Authorized, WriteMetrics},
     body::Body,
     channels,
@@ -45,7 +46,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
     description = "One object, an array, or one object per line (NDJSON), at most `limits.max_lines` of them. If some lines \
         are refused, the response is 207 with a result for each line; if the only object is refused, it is that problem. \
         The body may be compressed (`Content-Encoding: gzip`, `deflate` or `br`); `limits.max_body` applies before and \
-        after decompression. Needs the permission `write:metrics`.",
+        after decompression. Needs the permission `write:metrics`, or a token that is bound to the channels (`push`): lines for \
+        other channels are refused one by one.",
     request_body(
         description = "Values, events, samples or ends of channels",
         content(
@@ -82,8 +84,8 @@ pub(crate) async fn post(
     } else {
         batch::parse(&body, ndjson, most)
     };
-    let Batch { lines, line_numbers, readings, mut refused, single } =
-        parsed.map_err(|fault| fault.into_problem(&state, most))?;
+    let batch = parsed.map_err(|fault| fault.into_problem(&state, most))?;
+    let Batch { lines, line_numbers, readings, mut refused, single } = batch.permitted_to(&caller.identity);
 
     let has_ends = readings.iter().any(|reading| matches!(reading, Reading::End { .. }));
     let outcome = caller.tenant.aggregator.publish(Origin::Pushed, readings, weight).await;
@@ -126,7 +128,7 @@ pub(crate) async fn post(
     summary = "End a pushed channel",
     description = "Readers of the channel receive its end once. It is removed from the snapshot and the list of channels and no \
         longer counts for the limits. Its history stays. A later push creates the channel again. Needs the permission \
-        `write:metrics`.",
+        `write:metrics`, or a token that is bound to the channel (`push`).",
     params(("channel" = String, Path, description = "Name of the channel", pattern = r"^[A-Za-z0-9_.:-]{1,128}$", example = "metrics.checkout")),
     responses(
         (status = 202, description = "The channel has ended, but its end is not stored yet: until then a crash may restore it",
@@ -140,6 +142,7 @@ pub(crate) async fn post(
 pub async fn delete(channel: web::Path<String>, access: Authorized<WriteMetrics>) -> Result<HttpResponse, Problem> {
     let Authorized { state, caller, .. } = access;
     let channel = channels::parse_one(&channel)?;
+    access::check_push(&caller.identity, &channel)?;
     let end = Reading::End { channel: channel.clone() };
     let outcome = caller.tenant.aggregator.publish(Origin::Pushed, vec![end], 0).await.map_err(not_published)?;
     match outcome.verdicts.into_iter().next() {

@@ -17,7 +17,7 @@ use actix_web::{
     },
     web,
 };
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 mod config;
 mod representation;
@@ -31,6 +31,7 @@ pub use config::PollConfig;
 use self::{representation::Representation, request::PollRequest};
 use crate::{
     transport::stream::{
+        REVOKED,
         cutover::{self, Cutover},
         subscriptions,
         token_expiry::Expiry,
@@ -39,6 +40,7 @@ use crate::{
         access,
         caller::Caller,
         etag::{self, Verdict},
+        machine_keys::MachineKeys,
         middleware::Held,
         parameters,
         problem::Problem,
@@ -58,7 +60,7 @@ use tricast_core::{
 const VARY: &str = "Accept, Accept-Encoding, Prefer";
 
 /// Value of `Vary` if responses depend on the client.
-const VARY_BY_TOKEN: &str = "Accept, Accept-Encoding, Authorization, Cookie, Prefer";
+const VARY_BY_TOKEN: &str = "Accept, Accept-Encoding, Authorization, Cookie, Prefer, X-API-Key";
 
 /// Handles `GET` and `HEAD /api/metrics`.
 #[utoipa::path(
@@ -166,7 +168,7 @@ async fn answer_to(
     } else {
         counters.deliveries.inc();
     }
-    let personal = state.shared.access.verifier.is_some();
+    let personal = state.shared.access.requires_tokens();
     let mut response = respond(state.shared.clock.now(), personal, request, &poll, &representation, verdict).await?;
     if state.shared.tenants.is_stale() {
         response.headers_mut().insert(header::WARNING, HeaderValue::from_static(STALE));
@@ -198,7 +200,7 @@ async fn with_history(
     let representation = Arc::new(now.with("history", &cutover::by_channel(&chapters)));
     let verdict = etag::judge(request.headers(), &representation.tag, None);
     state.shared.counters.of(Transport::Poll).deliveries.inc();
-    let personal = state.shared.access.verifier.is_some();
+    let personal = state.shared.access.requires_tokens();
     respond(state.shared.clock.now(), personal, request, poll, &representation, verdict).await
 }
 
@@ -223,6 +225,8 @@ async fn hold(
         return Ok(first);
     };
     let expiry = Expiry::of(&caller.identity, state.shared.clock.now()).at();
+    let keys = caller.identity.key().and(state.shared.access.keys.as_ref());
+    let mut revocations = keys.map(MachineKeys::revocations);
     let not_before = (Instant::now() + poll.interval).min(deadline);
     let mut reader = Reader::open(&caller.local.hub, CatchUp::EventsFirst);
     reader.set_filter(subscriptions::filter(&caller.identity));
@@ -239,12 +243,28 @@ async fn hold(
         if expiry.is_some_and(|at| now >= at) {
             return Err(Problem::unauthorized(Some("invalid_token"), "the token has expired"));
         }
+        if caller.identity.is_revoked() {
+            return Err(Problem::unauthorized(Some("invalid_token"), REVOKED));
+        }
         if now >= deadline || reader.hub().is_draining() || (changed && now >= not_before) {
             return Ok(representation);
         }
         let wake = if changed { not_before } else { deadline };
-        reader.changed(expiry.map_or(wake, |at| at.min(wake))).await;
+        tokio::select! {
+            () = reader.changed(expiry.map_or(wake, |at| at.min(wake))) => {}
+            () = changed_in(revocations.as_mut()) => {}
+        }
     }
+}
+
+/// Waits until keys are revoked; never returns without keys.
+async fn changed_in(revocations: Option<&mut watch::Receiver<u64>>) {
+    if let Some(revocations) = revocations
+        && revocations.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 async fn respond(

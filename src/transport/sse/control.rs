@@ -210,7 +210,7 @@ pub(crate) async fn post(
             Control::Command(command)
         }
         Command::RefreshToken(token) => {
-            let identity = access::verify(&state, &token.0).await;
+            let identity = access::verify(&state, &token.0, caller.identity.address()).await;
             let identity = identity.map_err(access::token_problem)?;
             if !identity.is_same_user(&caller.identity) {
                 return Err(Problem::forbidden("this token is of another user"));

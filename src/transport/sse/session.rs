@@ -20,7 +20,9 @@ use super::{
 };
 use crate::{
     shutdown::reconnect_after,
-    transport::stream::{Encoder, End, Notice, Output, Protocol, Session, Stream, StreamConfig, subscriptions},
+    transport::stream::{
+        Encoder, End, Notice, Output, Protocol, REVOKED, Session, Stream, StreamConfig, subscriptions,
+    },
     web::{
         caller::Caller,
         problem::Problem,
@@ -271,8 +273,9 @@ impl Output for Blocks {
             End::Draining(after) => self.say_bye("SERVER_MAINTENANCE", after),
             End::Retired(after) => self.say_bye("CONNECTION_AGE", after),
             End::TooSlow(after) => self.say_bye("TOO_SLOW", after),
-            End::TokenExpired | End::AuthTimeout => {
-                let problem = Problem::unauthorized(Some("invalid_token"), "the token has expired");
+            End::TokenExpired | End::AuthTimeout | End::Revoked => {
+                let why = if end == End::Revoked { REVOKED } else { "the token has expired" };
+                let problem = Problem::unauthorized(Some("invalid_token"), why);
                 let problem = problem.to_json(Some(&self.state.new_id()));
                 self.write(|out| {
                     event::write_retry(out, reconnect_after());

@@ -35,6 +35,8 @@ pub(super) enum AuthEvent {
     Expiring(u64),
     /// The token has expired.
     Expired,
+    /// The key was revoked.
+    Revoked,
     /// No token was accepted in time.
     TimedOut,
 }
@@ -70,6 +72,11 @@ impl AuthState {
         }
     }
 
+    /// Returns whether the client's key was revoked.
+    pub(super) fn is_revoked(&self) -> bool {
+        self.caller().is_some_and(|caller| caller.identity.is_revoked())
+    }
+
     /// Replaces the identity of the same user, with its expiry, and returns it; `None` if there is none to replace.
     pub(super) fn refresh(&mut self, identity: Identity, now: Timestamp) -> Option<&Caller> {
         let Self::Authenticated(authenticated) = self else { return None };
@@ -83,6 +90,9 @@ impl AuthState {
     pub(super) fn due(&mut self, now: Instant) -> Option<AuthEvent> {
         match self {
             Self::Unauthenticated { until, .. } => until.filter(|until| now >= *until).map(|_| AuthEvent::TimedOut),
+            Self::Authenticated(authenticated) if authenticated.caller.identity.is_revoked() => {
+                Some(AuthEvent::Revoked)
+            }
             Self::Authenticated(authenticated) => match authenticated.expiry.due(now)? {
                 Expiring::Soon(seconds) => Some(AuthEvent::Expiring(seconds)),
                 Expiring::Over => Some(AuthEvent::Expired),

@@ -188,14 +188,15 @@ impl Commands {
         purpose: Purpose,
         replies: &mut impl Replies,
     ) {
-        if stream.state.shared.access.verifier.is_none() {
+        if !stream.state.shared.access.requires_tokens() {
             let message = "this server runs without authentication: continue without a token";
             return replies.reject(Rejection::new(request_id, Code::InvalidMessage, message));
         }
-        let state = Rc::clone(&stream.state);
+        let (state, address) = (Rc::clone(&stream.state), stream.address());
         // Later commands are meant for the identity that the token gives.
         self.is_holding = true;
-        self.in_flight.push(async move { Done::Verified(request_id, purpose, access::verify(&state, &token).await) });
+        self.in_flight
+            .push(async move { Done::Verified(request_id, purpose, access::verify(&state, &token, address).await) });
     }
 
     fn request(

@@ -20,7 +20,7 @@
 //! Only [`Session`] has a connection: a [`Stream`] returns the next bytes, whoever writes them, because several of them can
 //! share one connection or a poll.
 
-use std::{rc::Rc, task::Context, time::Duration};
+use std::{net::IpAddr, rc::Rc, task::Context, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -63,6 +63,9 @@ use tricast_core::{
     publication::Publication,
     reader::{CatchUp, Reader},
 };
+
+/// Message to a client whose key was revoked.
+pub(super) const REVOKED: &str = "the key was revoked";
 
 /// Settings of a stream.
 #[derive(Clone, Copy, Debug)]
@@ -149,6 +152,8 @@ pub(super) enum End {
     AuthTimeout,
     /// The token has expired.
     TokenExpired,
+    /// The key was revoked.
+    Revoked,
     /// The client takes data too slowly.
     TooSlow(Duration),
 }
@@ -208,13 +213,17 @@ impl Stream {
         self.auth.caller()
     }
 
+    /// Returns the address of the client, if it is known.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.slot.as_ref().and_then(StreamSlot::client)
+    }
+
     /// Authenticates the stream of a client that had no identity yet: it restarts on the log of its tenant.
     ///
     /// # Errors
     /// 429 for a connection or tenant too many.
     pub(super) fn authenticate(&mut self, identity: Identity) -> Result<(), Problem> {
-        let address = self.slot.as_ref().and_then(StreamSlot::client);
-        let caller = self.state.caller(identity.with_address(address))?;
+        let caller = self.state.caller(identity.with_address(self.address()))?;
         if let Some(slot) = &mut self.slot {
             self.state.attribute_stream(slot, &caller)?;
         }
@@ -277,6 +286,7 @@ impl Stream {
             None => {}
             Some(AuthEvent::Expiring(seconds)) => output.notify(Notice::TokenExpiring(seconds)),
             Some(AuthEvent::Expired) => output.end(End::TokenExpired),
+            Some(AuthEvent::Revoked) => output.end(End::Revoked),
             Some(AuthEvent::TimedOut) => {
                 self.state.shared.counters.limit(Limit::AuthTimeout).inc();
                 output.end(End::AuthTimeout);
@@ -291,7 +301,10 @@ impl Stream {
 
     /// Returns the due data, without the rest of [`Stream::advance`].
     pub(super) fn deliver(&mut self, pass: &Pass, output: &mut impl Output) -> Delivery {
-        if output.is_open() { self.write(pass, output) } else { Delivery::by_the_task() }
+        if !output.is_open() || self.auth.is_revoked() {
+            return Delivery::by_the_task();
+        }
+        self.write(pass, output)
     }
 
     /// Writes the due data in one piece, behind the pending bytes.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::frame;
 use crate::{
-    transport::stream::{Encoder, End, Notice, Output, commands::Replies, rate_limit::FixedWindow},
+    transport::stream::{Encoder, End, Notice, Output, REVOKED, commands::Replies, rate_limit::FixedWindow},
     web::state::State,
 };
 use tricast_core::{
@@ -156,6 +156,7 @@ impl Output for Frames {
             }
             End::AuthTimeout => self.end_without_token("no token came in time"),
             End::TokenExpired => self.end_without_token("the token has run out"),
+            End::Revoked => self.end_without_token(REVOKED),
             End::TooSlow(_) => self.close(CloseReason::TooSlow),
         }
     }

@@ -3,7 +3,8 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use super::*;
-use tricast_core::span::Span;
+use crate::{BindingLists, may_push, may_read_channel};
+use tricast_core::{channel::Channel, span::Span};
 
 #[test]
 fn every_kind_of_key_verifies_its_own_tokens_from_pem_and_from_a_set() {
@@ -85,6 +86,11 @@ fn an_identity_has_the_values_of_the_claims() {
     assert_eq!(permissions(scoped), ["read:orders", "admin"]);
     assert_eq!(permissions(but(json!({"scope": "admin"}))), ["read:metrics"], "the list takes precedence");
     assert_eq!(permissions(but(json!({"permissions": ["read:alerts", "fly", ""]}))), ["read:alerts"]);
+    let bound = claimed(&but(json!({"permissions": ["admin"], "channels": {"push": ["metrics.ci.*"]}}))).unwrap();
+    assert_eq!(bound.permissions, Permissions::NONE, "channels take the place of permissions");
+    let [inside, outside] = ["metrics.ci.build", "metrics.api"].map(|name| Channel::parse(name).unwrap());
+    assert!(may_push(&bound, &inside) && !may_push(&bound, &outside) && !may_read_channel(&bound, &inside));
+    assert!(claimed(&but(json!({"channels": {}}))).is_ok_and(|nothing| !may_push(&nothing, &inside)));
     assert!(claimed(&but(json!({"sub": "x".repeat(128)}))).is_ok());
     assert!(claimed(&but(json!({"exp": NOW as f64 + 1.5, "nbf": 0.5}))).is_ok(), "fractions are allowed");
 }
@@ -163,6 +169,7 @@ fn minted_tokens_are_accepted() {
         user: "ada".into(),
         tenant: TenantName::parse("acme").unwrap(),
         permissions: Permissions::ALL,
+        binding: None,
         now: Timestamp::from_second(NOW).unwrap(),
         expires: Duration::from_secs(60),
         not_before: Some(Duration::ZERO),
@@ -170,12 +177,17 @@ fn minted_tokens_are_accepted() {
         audience: Some("tricast".into()),
     };
     let config = AuthConfig { issuer: Some("me".into()), audience: Some("tricast".into()), ..config() };
-    let identity = open(config).verify(&mint::mint(&claims, &secret()).unwrap()).unwrap();
+    let identity = open(config.clone()).verify(&mint::mint(&claims, &secret()).unwrap()).unwrap();
     assert_eq!((identity.tenant.as_str(), identity.permissions), ("acme", Permissions::ALL));
     for user in ["", "a\nb", &"x".repeat(129)] {
         let bad = mint::Claims { user: user.into(), ..claims.clone() };
         assert!(matches!(mint::mint(&bad, &secret()), Err(mint::MintError::BadUser)));
     }
+    let lists = BindingLists { read: vec!["orders".into()], push: vec!["metrics.ci.*".into()] };
+    let binding = lists.parse().unwrap();
+    let bound = mint::Claims { binding: Some(binding.clone()), ..claims.clone() };
+    let identity = open(config).verify(&mint::mint(&bound, &secret()).unwrap()).unwrap();
+    assert_eq!((identity.binding(), identity.permissions), (Some(&binding), Permissions::NONE));
     let far = mint::Claims { expires: Duration::MAX, ..claims };
     assert!(matches!(mint::mint(&far, &secret()), Err(mint::MintError::BadTime)));
 }

@@ -170,6 +170,20 @@ fn claims_that_make_no_sense_are_refused() {
             vec![json!(""), json!("../acme"), json!("a*"), json!("x".repeat(65)), json!(null), json!(1), json!(["a"])],
         ),
         ("permissions", vec![json!("admin"), json!({"admin": true}), json!(null), json!([["admin"]]), json!([1])]),
+        (
+            "channels",
+            vec![
+                json!(null),
+                json!("orders"),
+                json!([["orders"], []]),
+                json!({"read": "orders"}),
+                json!({"read": ["*"]}),
+                json!({"read": [1]}),
+                json!({"read": null}),
+                json!({"write": ["orders"]}),
+                json!({"push": vec!["a"; 65]}),
+            ],
+        ),
     ] {
         for value in values {
             assert_eq!(claimed(&but(json!({name: value}))), Err(TokenError::BadClaims(name)), "{name} {value}");

@@ -90,6 +90,8 @@ section! {
         max_orders: usize = 10_000_000,
         /// Customers of one tenant. More are refused with 429; none is deleted by itself. 0 means no limit.
         max_customers: usize = 10_000_000,
+        /// Machine keys of one tenant; 0 means no limit.
+        max_keys: usize = 1_000,
         /// Largest database file in `data_dir`; beyond it changes are refused with 503. 0 means no limit.
         max_store: Size = Size::mebibytes(32 << 10),
         /// Longest time for a request's headers, including the first request of a new connection.

@@ -53,6 +53,7 @@ mod events;
 mod failure;
 mod health;
 mod history;
+mod keys;
 mod order_batch;
 mod order_queue;
 mod order_writer;

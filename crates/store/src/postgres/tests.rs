@@ -35,6 +35,7 @@ mod every_store {
             history: store.clone(),
             alerts: store.clone(),
             events: store.clone(),
+            keys: store.clone(),
             _guard: Box::new(store),
         }
     }

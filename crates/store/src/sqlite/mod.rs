@@ -33,6 +33,7 @@ mod events;
 mod failure;
 mod health;
 mod history;
+mod keys;
 mod orders;
 mod outbox;
 mod row;
@@ -215,6 +216,28 @@ impl SqliteStore {
             readers.push(reader.map_err(|source| failure::of_opening(&path, source))?);
         }
         Self::start(writer, readers, Some(locked), Arc::default())
+    }
+
+    /// Opens the file of a store that another process uses, without its lock: for a few changes, which SQLite's own locks keep
+    /// apart from those of that process.
+    ///
+    /// # Errors
+    /// [`OpenError`]; [`OpenError::InUse`] if that process is of a version with another schema.
+    pub fn beside(directory: &Path) -> Result<Self, OpenError> {
+        let path = directory.join(FILE);
+        let open = || -> rusqlite::Result<Connection> {
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(&path, flags)?;
+            connection.busy_timeout(BUSY)?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            Ok(connection)
+        };
+        let connection = open().map_err(|source| failure::of_opening(&path, source))?;
+        schema::check(&connection, &path)?;
+        if !schema::is_current(&connection).map_err(|source| failure::of_opening(&path, source))? {
+            return Err(OpenError::InUse(directory.to_owned()));
+        }
+        Self::start(connection, Vec::new(), None, Arc::default())
     }
 
     /// Creates a store in memory with a limit of 256 MiB. Its data are lost with the process.

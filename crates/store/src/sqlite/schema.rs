@@ -17,17 +17,18 @@ const APPLICATION: i64 = 0x7472_6963;
 pub(super) const MEMORY: &str = ":memory:";
 
 /// All migrations, in order; the first one creates schema 1.
-const MIGRATIONS: [(&str, &str); 6] = [
+const MIGRATIONS: [(&str, &str); 7] = [
     ("orders and dashboards", include_str!("schema/1_orders_and_dashboards.sql")),
     ("history", include_str!("schema/2_history.sql")),
     ("alerts", include_str!("schema/3_alerts.sql")),
     ("pending events", include_str!("schema/4_pending_events.sql")),
     ("ended channels", include_str!("schema/5_ended_channels.sql")),
     ("row counts", include_str!("schema/6_row_counts.sql")),
+    ("keys", include_str!("schema/7_keys.sql")),
 ];
 
 /// Tables that every tenant needs.
-const TABLES: [&str; 15] = [
+const TABLES: [&str; 16] = [
     "tenants",
     "orders",
     "minutes",
@@ -43,6 +44,7 @@ const TABLES: [&str; 15] = [
     "outbox",
     "pending_events",
     "identity",
+    "api_keys",
 ];
 
 /// Checks that the file is new or ours, and not of a later version. Changes nothing.
@@ -102,6 +104,11 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Op
         connection.query_row(&look, [], |_| Ok(())).map_err(fail)?;
     }
     Ok(())
+}
+
+/// Returns whether the file has the schema of this version.
+pub(super) fn is_current(connection: &Connection) -> rusqlite::Result<bool> {
+    Ok(version(connection)? == MIGRATIONS.len() as i64)
 }
 
 /// Returns the last migration of the file; 0 for a new file.

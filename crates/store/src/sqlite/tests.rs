@@ -22,6 +22,7 @@ fn stores(store: SqliteStore, guard: Option<TempDir>) -> Stores {
         dashboards: Arc::<SqliteStore>::clone(&store),
         history: Arc::<SqliteStore>::clone(&store),
         alerts: Arc::<SqliteStore>::clone(&store),
+        keys: Arc::<SqliteStore>::clone(&store),
         events: store,
         _guard: Box::new(guard),
     }

@@ -11,6 +11,7 @@ use tricast_domain::{
     alerts::AlertStore,
     dashboards::{Board, DashboardStore, NewBoard},
     history::HistoryStore,
+    keys::KeyStore,
     orders::{
         Change, Changes, Draft, IdempotencyKey, Minute, Money, NewOrder, OrderId, OrderStore, Priority, Rollup,
         RowLimits, Status,
@@ -23,6 +24,7 @@ pub(super) mod contract_dashboards;
 pub(super) mod contract_events;
 pub(super) mod contract_history;
 pub(super) mod contract_isolation;
+pub(super) mod contract_keys;
 pub(super) mod contract_orders;
 
 /// Interfaces of the store under test.
@@ -32,6 +34,7 @@ pub(super) struct Stores {
     pub(super) history: Arc<dyn HistoryStore>,
     pub(super) alerts: Arc<dyn AlertStore>,
     pub(super) events: Arc<dyn EventStore>,
+    pub(super) keys: Arc<dyn KeyStore>,
     /// Value that must live as long as the store, such as its directory.
     pub(super) _guard: Box<dyn Any + Send>,
 }
@@ -64,6 +67,15 @@ macro_rules! contract {
             boards_are_created_changed_and_deleted,
             a_tenant_gets_its_first_board_once,
             boards_are_bounded_and_have_unique_ids,
+        );
+        $crate::tests::contract!(
+            in contract_keys;
+            $make;
+            keys_are_created_found_and_deleted,
+            keys_are_bounded_and_have_unique_names,
+            expired_keys_make_room,
+            only_a_later_use_is_stored,
+            keys_of_tenants_are_their_own,
         );
         $crate::tests::contract!(
             in contract_isolation;

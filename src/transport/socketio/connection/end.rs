@@ -9,7 +9,7 @@ use super::{
     },
     Connection,
 };
-use crate::transport::stream::End;
+use crate::transport::stream::{End, REVOKED};
 use tricast_core::protocol::close::CloseReason;
 
 /// State of the end of a session.
@@ -86,9 +86,10 @@ impl Connection {
                     output::push_event(packets, namespace, output::GOING_AWAY, &notice);
                     reason = Some(if why == "TOO_SLOW" { CloseReason::TooSlow } else { CloseReason::GoingAway });
                 }
-                End::TokenExpired | End::AuthTimeout => {
+                End::TokenExpired | End::AuthTimeout | End::Revoked => {
+                    let why = if end == End::Revoked { REVOKED } else { "the token has expired" };
                     let code = if namespace == Namespace::Tricast { "UNAUTHORIZED" } else { "ANALYTICS_1101" };
-                    let error = json!({"code": code, "message": "the token has expired"});
+                    let error = json!({"code": code, "message": why});
                     output::push_event(packets, namespace, "error", &error);
                     push(packets, '1', namespace.as_str(), None, "");
                     socket.forget();

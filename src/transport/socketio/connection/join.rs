@@ -128,11 +128,11 @@ async fn identify(
     address: Option<std::net::IpAddr>,
 ) -> Result<Caller, Problem> {
     match auth.get("token") {
-        Some(Value::String(token)) if state.shared.access.verifier.is_some() => {
-            let identity = access::verify(state, token).await.map_err(access::token_problem)?;
+        Some(Value::String(token)) if state.shared.access.requires_tokens() => {
+            let identity = access::verify(state, token, address).await.map_err(access::token_problem)?;
             state.caller(identity.with_address(address))
         }
-        None | Some(Value::Null | Value::String(_)) => match handshake {
+        None | Some(Value::Null | Value::String(_)) => match handshake.filter(|caller| !caller.identity.is_revoked()) {
             Some(caller) => Ok(caller),
             None => Err(Problem::unauthorized(None, "authentication is required: send a token in auth.token")),
         },
