@@ -250,6 +250,38 @@ async fn a_labelled_series_ends_by_itself_and_leaves_the_value_of_its_channel() 
     assert!(value["sold"]["total"].as_u64() > value["sold{region=\"us\"}"]["total"].as_u64(), "{value}");
 }
 
+#[tokio::test]
+async fn channels_end_by_the_time_of_their_pattern_and_series_by_that_of_their_samples() {
+    let app = spawn_app_with(|config| config.channel_ttls = vec!["metrics.ci.*=1s".into(), "metrics.ci.keep=0".into()]);
+    let mut socket = app.websocket().await;
+    socket.subscribe(&["metrics.*", "deploys"]).await;
+    for channel in ["metrics.ci.a", "metrics.ci.keep", "metrics.other"] {
+        app.push_value(channel, json!({"n": 1})).await;
+    }
+    app.push(json!({"channel": "deploys", "event": "released", "ttl": "1s"})).await;
+    let job = |name: &str, ttl: &str| json!({"metric": "jobs.progress", "type": "gauge", "value": 1, "labels": {"job": name}, "ttl": ttl});
+    app.push(job("long", "5s")).await;
+    app.push(job("short", "1s")).await;
+    let (mut ends, mut without_short) = (Vec::new(), false);
+    while ends.len() < 3 {
+        let message = soon("an end", socket.next_of("metric")).await;
+        if message["gone"] == "expired" {
+            ends.push(message["channel"].as_str().unwrap().to_owned());
+        } else if message["channel"] == "metrics.jobs" {
+            let has = |field: &str| message["data"].get(field).is_some();
+            let [all, long, short] = ["progress", "progress{job=\"long\"}", "progress{job=\"short\"}"];
+            assert!(has(all) && has(long), "{message}");
+            without_short = !has(short);
+        }
+    }
+    assert!(without_short, "it ended alone");
+    assert_eq!(ends[2], "metrics.jobs", "with its last series");
+    ends.sort();
+    assert_eq!(ends, ["deploys", "metrics.ci.a", "metrics.jobs"]);
+    let left = names(&app).await;
+    assert!(["metrics.ci.keep", "metrics.other"].iter().all(|name| left.contains(&(*name).to_owned())), "{left:?}");
+}
+
 fn keeping(directory: &tempfile::TempDir) -> TestApp {
     spawn_app_at(Clock::system(), |config| config.data_dir = Some(directory.path().into()))
 }
