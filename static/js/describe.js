@@ -2,6 +2,7 @@
 /** Describes an event in a title and one line. Unknown events are described by their name and scalar fields. */
 
 import { humanName } from './format.js';
+import { money } from './locale.js';
 
 /** @typedef {'plain' | 'good' | 'warning' | 'critical'} Level */
 /** @typedef {{title: string, detail: string, level: Level}} Description */
@@ -38,7 +39,7 @@ export function describe(channel, event, data, currency) {
   const title = humanName(event || channel);
   if (event === 'order_created') {
     const items = typeof data.items === 'number' && `${data.items} ${data.items === 1 ? 'item' : 'items'}`;
-    const total = typeof data.total === 'number' && `${data.total.toFixed(2)} ${currency}`.trim();
+    const total = typeof data.total === 'number' && money(data.total, currency, false);
     return { title, detail: line(data.orderId, items, total, data.customerName), level: 'plain' };
   }
   if (event === 'order_updated') {

@@ -18,7 +18,7 @@
  *                      plot (uPlot) with axes, layers, legend, tooltip, drag-zoom, table; sparkline;
  *                      range (time range) with range-address and length; colors (of series), palette (of the scheme)
  *     fields           names and formats of fields over units, format (values to text) and locale;  describe (events to text)
- *     limits           thresholds of tiles and alert rules;  time-menu  time range, comparison, link
+ *     limits           thresholds of tiles and alert rules;  marks  events and alerts in charts;  time-menu  time range, comparison, link
  *     badge            connection state; transport-switch
  *     alert-announcer  announces alerts;  announcer  the live regions;  toast  messages at the foot of the page;  menus
  *     first-number     how to send the first number;  markdown (safe subset);  icons
@@ -43,6 +43,7 @@ import { span } from './format.js';
 import { FrameScheduler } from './frame-scheduler.js';
 import { Freshness } from './freshness.js';
 import { Limits } from './limits.js';
+import { Marks } from './marks.js';
 import { startMenus } from './menus.js';
 import { Page } from './page.js';
 import { startPrinting } from './print.js';
@@ -119,6 +120,7 @@ const context = {
   rest,
   range,
   limits: new Limits(rest, () => redrawAll()),
+  marks: new Marks({ rest, subscriptions, denied, currency: () => currency }),
   announcer,
   currency: () => currency,
   followCurrency: () => (denied('metrics.revenue') === '' ? subscriptions.subscribe('metrics.revenue', { onUpdate: () => {} }) : () => {}),

@@ -5,7 +5,7 @@
  */
 
 import { byId, setText } from './dom.js';
-import { clock, sentence } from './format.js';
+import { locale, sentence } from './format.js';
 import { ApiError } from './rest.js';
 import { now } from './time.js';
 import { isSignedIn, noteSignedIn, onOtherTab, storeToken, storedToken } from './token.js';
@@ -72,7 +72,7 @@ export class Session {
     const { me } = this;
     if (me !== null) {
       const ended = Date.parse(me.expiresAt ?? '') - this.#rest.skew;
-      return `Your session ended at ${clock(Math.min(ended || now(), now())).slice(0, 5)}. Sign in again.`;
+      return `Your session ended at ${locale.minutes(Math.min(ended || now(), now()))}. Sign in again.`;
     }
     return this.#rest.token === null ? '' : sentence(error.message);
   }

@@ -268,6 +268,34 @@ describe('time and appearance of charts', { ...TOGETHER, concurrency: 3, timeout
     assert.deepEqual(page.problems, []);
   });
 
+  test('events and alerts are marks in a chart that names their channels', async (t) => {
+    const server = await startServer(t);
+    await server.push({ channel: 'metrics.shop', data: { a: 1 } });
+    await server.push({ channel: 'deploys', event: 'released', data: { version: '1.2' } });
+    await server.send('POST', 'api/alerts/rules', { id: 'r', name: 'High', channel: 'metrics.shop', field: 'a', condition: { above: 50 }, severity: 'critical', message: 'Too high' });
+    await server.send('PUT', 'api/dashboards/default', { name: 'Shop', tiles: [chart('a', 'a', { options: { marks: ['deploys', 'alerts'] } }), chart('b', 'a')] });
+    const page = await openPage(t);
+    await page.goto(server.url);
+    await page.locator('.u-over').first().waitFor();
+    const plot = (title) => tile(page, title).getByRole('application');
+    const rows = async (title) => {
+      await plot(title).focus();
+      await page.keyboard.press('End');
+      await page.locator('.tip').waitFor();
+      return (await page.locator('.tip .tip-name').allTextContents()).join();
+    };
+    await server.push({ channel: 'metrics.shop', data: { a: 60 } });
+    await until(async () => (await rows('A')).includes('A,Alert'), 'the alert');
+    await page.getByRole('status').filter({ hasText: 'Too high' }).waitFor({ state: 'attached' });
+    assert.equal(await rows('B'), 'A', 'a chart without marks');
+    await server.push({ channel: 'deploys', event: 'rolled_back', data: { version: '1.1' } });
+    await until(async () => (await rows('A')).includes('Rolled back'), 'a new event');
+    await plot('A').focus();
+    await page.keyboard.press('Home'); // the first value is from just before the first event
+    await page.locator('.tip .tip-name', { hasText: /^Released$/ }).waitFor();
+    assert.deepEqual(page.problems, []);
+  });
+
   test('charts below each other have the same place for the same time, whatever their labels', async (t) => {
     const { page } = await open(
       t,

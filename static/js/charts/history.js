@@ -25,7 +25,7 @@ const HOLD_MS = 2_500;
 /** Length of a bucket in ms; points have none. */
 const STEPS = /** @type {Record<string, number>} */ ({ raw: 0, minute: 60_000, hour: 3_600_000, day: 86_400_000 });
 /** Longest ranges that are drawn from points, of which the server keeps one a second, and from minutes and hours; longer ones are drawn from days. */
-const LONGEST = [['raw', 3_600_000], ['minute', 2 * 86_400_000], ['hour', 120 * 86_400_000], ['day', Infinity]];
+const LONGEST = /** @type {[string, number][]} */ ([['raw', 3_600_000], ['minute', 2 * 86_400_000], ['hour', 120 * 86_400_000], ['day', Infinity]]);
 /** The server keeps finer history for less time: of a range that begins earlier than this, the next coarser one is tried if the first is empty. */
 const OLD_MS = 3 * 3_600_000;
 /** Additional part of the range that is requested, so that the value at its beginning is known. */
@@ -83,7 +83,7 @@ export async function loadHistory(rest, channel, fields, range, until = NaN) {
   const length = range.to - range.from;
   const span = { from: to - length * (1 + LEAD), to };
   const first = LONGEST.findIndex(([, longest]) => length <= longest);
-  const intervals = LONGEST.slice(first).map(([interval]) => String(interval));
+  const intervals = LONGEST.slice(first).map(([interval]) => interval);
   const [answer, outages] = await Promise.all([ask(rest, channel, fields, intervals, span), outagesIn(rest, intervals, span)]);
   const past = rows(fields.map((field) => answer?.fields[field] ?? []), outages, STEPS[answer?.interval ?? 'raw'] ?? 0, Math.min(until + rest.skew || to, to));
   const behind = outages.filter(({ from }) => from > span.from).map((gap) => gap.to);

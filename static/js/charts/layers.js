@@ -1,13 +1,13 @@
 // @ts-check
-/** Layers of a chart beside its lines: bands of limits below them, ranges and earlier times behind them. Drawn on uPlot's canvas. */
+/** Layers of a chart beside its lines: bands of limits and marks below them, ranges and earlier times behind them. Drawn on uPlot's canvas. */
 
 import { fillBand } from './sparkline.js';
 
 /** @typedef {import('./palette.js').Palette} Palette */
 /** @typedef {import('../limits.js').Limit} Limit */
 
-/** Opacities: of the range of a line, of the band beyond a limit, of an earlier time, of the area below a line at its top and its bottom. */
-const [RANGE, BAND, EARLIER, AREA_TOP, AREA_BOTTOM] = [0.22, 0.07, 0.6, 0.24, 0.02];
+/** Opacities: of the range of a line, of the band beyond a limit, of a span, of an earlier time, of the area below a line at its top and its bottom. */
+const [RANGE, BAND, SPAN, EARLIER, AREA_TOP, AREA_BOTTOM] = [0.22, 0.07, 0.1, 0.6, 0.24, 0.02];
 
 /**
  * Runs `work` with the drawing restricted to the plot.
@@ -99,6 +99,48 @@ export function drawLimits(u, limits, scale, palette, live) {
       context.moveTo(u.bbox.left, y);
       context.lineTo(u.bbox.left + u.bbox.width, y);
       context.stroke();
+    }
+  });
+}
+
+/**
+ * Draws marks: an instant as a dotted line with a triangle at the time axis, a span as a band with a bar there.
+ * @param {any} u
+ * @param {readonly import('../marks.js').Mark[]} marks
+ * @param {Palette} palette
+ */
+export function drawMarks(u, marks, palette) {
+  const ratio = u.pxRatio ?? devicePixelRatio;
+  const { min, max } = u.scales.x;
+  const size = 4 * palette.scale * ratio;
+  inPlot(u, (context) => {
+    const bottom = u.bbox.top + u.bbox.height;
+    for (const { from, to, level } of marks) {
+      const color = level === 'warning' || level === 'critical' ? palette.levels[level] : palette.text;
+      const x = Math.round(u.valToPos(Math.max(min, from), 'x', true));
+      context.fillStyle = color;
+      context.strokeStyle = color;
+      if (to === null) {
+        context.globalAlpha = 0.8;
+        context.lineWidth = Math.max(1, Math.round(palette.scale * ratio));
+        context.setLineDash([2 * ratio, 3 * ratio]);
+        context.beginPath();
+        context.moveTo(x, u.bbox.top);
+        context.lineTo(x, bottom);
+        context.stroke();
+        context.globalAlpha = 1;
+        context.beginPath();
+        context.moveTo(x - size, bottom);
+        context.lineTo(x + size, bottom);
+        context.lineTo(x, bottom - 1.5 * size);
+        context.fill();
+        continue;
+      }
+      const width = Math.max(ratio, u.valToPos(Math.min(max, to), 'x', true) - x);
+      context.globalAlpha = SPAN;
+      context.fillRect(x, u.bbox.top, width, u.bbox.height);
+      context.globalAlpha = 1;
+      context.fillRect(x, bottom - 0.75 * size, width, 0.75 * size);
     }
   });
 }

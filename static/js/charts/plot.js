@@ -6,7 +6,7 @@
 
 import { element } from '../dom.js';
 import { AXES, axesFor, axisRange, gutterWidth, gutters, needGutter, releaseGutter, timeLabels, timeSpace } from './axes.js';
-import { areaPaint, drawEarlier, drawLimits, drawRange, paintByLimits } from './layers.js';
+import { areaPaint, drawEarlier, drawLimits, drawMarks, drawRange, paintByLimits } from './layers.js';
 import { extremes } from './rows.js';
 
 export { axesFor } from './axes.js';
@@ -31,6 +31,7 @@ const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3], [12, 4], [4, 2]];
  * @property {Palette} palette
  * @property {string} currency
  * @property {readonly Limit[][]} limits of each line
+ * @property {readonly import('../marks.js').Mark[]} marks
  * @property {Rows | null} earlier rows of an earlier time, moved to the range
  */
 
@@ -283,7 +284,7 @@ export class Plot {
   }
 
   /**
-   * Draws what is below the lines: the units of the axes, and the limits.
+   * Draws what is below the lines: marks, the units of the axes, and the limits.
    * @param {any} u
    * @param {number} size of the letters
    */
@@ -292,6 +293,7 @@ export class Plot {
     if (view === null) return;
     const { ctx, bbox } = u;
     const ratio = u.pxRatio ?? devicePixelRatio;
+    drawMarks(u, view.marks, view.palette);
     AXES.forEach((scale, index) => {
       if (!this.#axes.includes(index) || u.scales[scale]?.min === undefined) return;
       const { kind } = this.#lines[this.#axes.indexOf(index)];

@@ -26,6 +26,8 @@ import { EmptyNote, empty } from './empty.js';
 
 const MOST_LINES = 6;
 const CAPACITY = 2_000;
+/** Distance at which a mark belongs to the cursor, CSS pixels, and most marks that are named there. */
+const [NEAR_MARK_PX, MOST_MARKS] = [8, 4];
 /** Shortest time between two redraws, whatever the width. */
 const FASTEST_MS = 150;
 /** The same with reduced motion. */
@@ -44,6 +46,10 @@ export function mountChart(tile, body, context) {
   const { range } = context;
   const track = new Track(context, channel, fields, tile.options?.unit, CAPACITY);
   const shadow = new Shadow(context.rest, channel, fields, CAPACITY, () => {
+    track.changed = true;
+    context.redraw();
+  });
+  const marks = context.marks?.follow(tile.options?.marks, () => {
     track.changed = true;
     context.redraw();
   });
@@ -70,6 +76,8 @@ export function mountChart(tile, body, context) {
   let drawn = track.view(0, false);
   /** @type {import('../charts/rows.js').Rows | null} */
   let earlier = null;
+  /** @type {import('../marks.js').Mark[]} */
+  let marked = [];
   let span = { from: 0, to: 0 };
   /** @type {number | null} */
   let hovered = null;
@@ -122,7 +130,7 @@ export function mountChart(tile, body, context) {
 
   host.addEventListener('pointermove', ({ clientX, clientY }) => {
     pointed = { x: clientX, y: clientY };
-    if (hovered !== null) context.redrawNow();
+    context.redrawNow();
   });
   host.addEventListener('pointerleave', () => {
     pointed = null;
@@ -142,7 +150,8 @@ export function mountChart(tile, body, context) {
     plot.step(by);
     if (hovered === null || hovered >= drawn.times.length) return;
     const at = hovered;
-    context.announcer.announce(`${clock(drawn.times[at])}: ${names.map((name, line) => `${names.length > 1 ? `${name} ` : ''}${describe(at, line)}`).join(', ')}`);
+    const texts = names.map((name, line) => `${names.length > 1 ? `${name} ` : ''}${describe(at, line)}`);
+    context.announcer.announce(`${clock(drawn.times[at])}: ${[...texts, ...marksAt(drawn.times[at]).map(({ title, detail }) => `${title} ${detail}`.trim())].join(', ')}`);
   });
   host.addEventListener('focus', () => fillTable(table, tile.title, names, drawn.times, clock, describe));
   host.addEventListener('blur', () => {
@@ -151,22 +160,32 @@ export function mountChart(tile, body, context) {
     hideTooltip(host);
   });
 
-  /** @param {number} at row under the cursor */
-  const showTip = (at) => {
+  /** Returns the marks at an instant: spans that contain it, and instants within some pixels. */
+  const marksAt = (/** @type {number} */ time) => {
+    const near = (NEAR_MARK_PX * range.length) / Math.max(1, plot.width);
+    return marked.filter(({ from, to }) => (to === null ? Math.abs(from - time) <= near : from - near <= time && time <= to + near)).slice(-MOST_MARKS);
+  };
+  /**
+   * @param {number} at row under the cursor, or the last one before the pointer
+   * @param {number} [time] ms
+   */
+  const showTip = (at, time = drawn.times[at]) => {
     const palette = /** @type {import('../charts/palette.js').Palette} */ (drawnPalette);
     const lines = names.map((name, line) => ({ color: palette.series[colors[line]], name, value: drawn.values[line][at], line, isEarlier: false }));
-    const before = earlier === null ? -1 : rowAt(earlier.times, drawn.times[at]);
+    const before = earlier === null ? -1 : rowAt(earlier.times, time);
     if (earlier !== null && before >= 0) {
       for (const { color, name, line } of [...lines]) {
         lines.push({ color, name: names.length > 1 ? `${name} ${range.comparedTo}` : `${range.comparedTo}`.replace(/^./, (letter) => letter.toUpperCase()), value: earlier.values[line][before], line, isEarlier: true });
       }
     }
     const shown = lines.filter(({ value }) => !Number.isNaN(value)).sort((one, other) => (left.length > 0 || axesFor(kinds).includes(1) ? 0 : other.value - one.value));
-    if (shown.length === 0) return hideTooltip(host);
-    const place = pointed === 'cursor' || pointed === null ? plot.placeOf(drawn.times[at]) : pointed;
-    showTooltip(host, place, clock(drawn.times[at]), shown.map(({ color, name, value, line, isEarlier }) => ({
-      color, name, isEarlier, text: reading(value, line), note: isEarlier ? '' : rangeAt(at, line),
-    })));
+    const beside = marksAt(time).map(({ title, detail, level }) => ({
+      color: level === 'warning' || level === 'critical' ? palette.levels[level] : palette.text, name: title, text: '', note: detail,
+    }));
+    if (shown.length + beside.length === 0) return hideTooltip(host);
+    const place = pointed === 'cursor' || pointed === null ? plot.placeOf(time) : pointed;
+    const texts = shown.map(({ color, name, value, line, isEarlier }) => ({ color, name, isEarlier, text: reading(value, line), note: isEarlier ? '' : rangeAt(at, line) }));
+    showTooltip(host, place, clock(time), [...texts, ...beside]);
   };
 
   return {
@@ -184,7 +203,8 @@ export function mountChart(tile, body, context) {
         span = { from, to };
         earlier = shadow.rows(from, to, range.shift);
         limits = fields.map((field) => context.limits?.of(channel, field, tile.options) ?? []);
-        plot.draw(drawn, { from, to, live, palette, currency: context.currency(), limits, earlier });
+        marked = marks?.within(from, to) ?? [];
+        plot.draw(drawn, { from, to, live, palette, currency: context.currency(), limits, earlier, marks: marked });
         drawnAt = now;
         drawnLive = live;
         drawnPalette = palette;
@@ -198,8 +218,13 @@ export function mountChart(tile, body, context) {
         const { min, avg, max } = statsOf(drawn, line, span.from, span.to);
         return Number.isNaN(avg) ? null : { min: reading(min, line), avg: reading(avg, line), max: reading(max, line) };
       });
-      if (at === null || pointed === null || isSelecting()) hideTooltip(host);
-      else showTip(at);
+      // A value holds until the next one, so that there is one also far from all rows.
+      const time = at === null && pointed !== null && pointed !== 'cursor' ? plot.timeAt(pointed.x) : NaN;
+      const held = Number.isNaN(time) ? -1 : rowAt(drawn.times, time);
+      if (isSelecting() || pointed === null) hideTooltip(host);
+      else if (at !== null) showTip(at);
+      else if (held >= 0 && held < drawn.times.length - 1) showTip(held, time);
+      else hideTooltip(host);
       setData(body, 'loading', String(track.isLoading));
       note.show(track.isLoading ? 'loading' : drawn.times.length > 0 ? 'values' : track.data === null ? 'nothing' : 'range');
     },
@@ -217,6 +242,7 @@ export function mountChart(tile, body, context) {
     close: () => {
       track.close();
       shadow.close();
+      marks?.close();
       money();
       hideTooltip(host);
       seen.disconnect();

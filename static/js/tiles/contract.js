@@ -25,6 +25,7 @@
  * @property {import('../rest.js').Rest} rest
  * @property {import('../charts/range.js').Range} range time range of charts
  * @property {import('../limits.js').Limits} limits of series
+ * @property {import('../marks.js').Marks} marks of charts
  * @property {import('../announcer.js').Announcer} announcer
  * @property {() => string} currency of all amounts; empty while unknown
  * @property {() => () => void} followCurrency subscribes to the currency; returns a function that ends it

@@ -11,6 +11,7 @@ import { element, setData, setText } from '../dom.js';
 import { isMoney, kindOf, valueAt } from '../fields.js';
 import { NOTHING, joined } from '../format.js';
 import { beyond } from '../limits.js';
+import { number } from '../locale.js';
 import { NO_DATA, empty } from './empty.js';
 
 const CAPACITY = 1_200;
@@ -65,7 +66,7 @@ export function mountNumber(tile, body, context) {
       const start = range.paused ? from : Math.max(from, Math.min(view.times[0] ?? from, to - range.length / 10));
       drawSparkline(canvas, view, { from: start, to, live, palette, color: limit === null ? palette.series?.[color] : palette.levels[limit.level] });
       const comparison = own !== undefined && own.field === field ? ownTrend(valueAt(data, own.trend), own.than) : '';
-      const format = (/** @type {number} */ number) => joined(kind.drawn(number, setting));
+      const format = (/** @type {number} */ value) => joined(kind.drawn(value, setting));
       const isKnown = !track.isSilent && !Number.isNaN(track.row()[0]);
       setText(trend, comparison || (data === null && !track.isLoading ? NO_DATA : isKnown ? movement(view, from, to, range.name, format, isTotal(field)) : ''));
     },
@@ -122,5 +123,5 @@ export function movement({ times, values: [values], lows: [lows], highs: [highs]
   if (before === 0) return `${arrow} from 0 over ${name}`;
   const part = Math.abs((after - before) / before) * 100;
   if (part < 0.05) return `${arrow} less than 0.1 % over ${name}`;
-  return `${arrow} ${part >= 999.5 ? '> 999' : part >= 9.95 ? Math.round(part) : part.toFixed(1)} % over ${name}`;
+  return `${arrow} ${part >= 999.5 ? '> 999' : part >= 9.95 ? Math.round(part) : number(part, 1, 1)} % over ${name}`;
 }
