@@ -15,7 +15,7 @@ use tricast_auth::{Permission, TenantName};
 use tricast_cluster::Cluster;
 use tricast_core::{
     channel::Gone,
-    counters::{BackpressureLevel, Limit, Transport, TransportCounters},
+    counters::{BackpressureLevel, Door, Limit, Passage, Transport, TransportCounters},
     pause,
     protocol::SERVER_VERSION,
 };
@@ -94,6 +94,15 @@ fn write(shared: &Shared) -> String {
     page.gauge("queue_batches", "Batches that wait for the aggregators", waiting);
     page.counter("readings_accepted_total", "Readings accepted", counters.accepted.get());
     page.counter("readings_refused_total", "Readings refused", counters.refused.get());
+    let values: Vec<_> = Door::ALL
+        .iter()
+        .flat_map(|door| Passage::ALL.iter().map(move |passage| (*door, *passage)))
+        .map(|(door, passage)| {
+            ([("door", door.as_str()), ("result", passage.as_str())], counters.door(door, passage).get())
+        })
+        .collect();
+    let help = "Values that other programs sent in their own protocols, by result";
+    page.counters("door_values_total", help, values.iter().map(|(labels, count)| (&labels[..], *count)));
     page.counter("bad_messages_total", "WebSocket messages that got an error", counters.bad_messages.get());
     page.counter("not_modified_total", "Polls with the response 304", counters.not_modified.get());
     page.gauge("sockets", "Connections of any kind that are open", counters.sockets.get());

@@ -6,6 +6,7 @@ pub mod channels;
 pub mod customers;
 pub mod dashboards;
 pub mod doctor;
+pub mod doors;
 pub mod exposition;
 pub mod health;
 pub mod history;

@@ -9,7 +9,9 @@ use utoipa::{
 use super::routes::{self, Routes};
 use crate::{
     api::{
-        alerts, assets, channels, customers, dashboards, doctor, health, history, keys, me, metrics_page,
+        alerts, assets, channels, customers, dashboards, doctor,
+        doors::influx,
+        health, history, keys, me, metrics_page,
         openapi::{
             self as parts, Document, Facts,
             common::{self, Common},
@@ -49,6 +51,7 @@ const TILE_ORDER: &str = "/api/dashboards/{id}/tiles/order";
         (name = "Polling", description = "Snapshot, channels and history over plain HTTP: `ETag`, long polls, cursors."),
         (name = "Streams", description = "WebSocket, Server-Sent Events and Socket.IO."),
         (name = "Push", description = "Values, events and samples from clients."),
+        (name = "Doors", description = "Protocols by which other programs send metrics."),
         (name = "Business", description = "Orders, customers and visits, and their figures."),
         (name = "Dashboards", description = "Dashboards of tiles. Each change is an event on the channel `dashboards`."),
         (name = "Alerts", description = "Alerts and the rules that raise them."),
@@ -60,6 +63,7 @@ const TILE_ORDER: &str = "/api/dashboards/{id}/tiles/order";
         poll::poll, poll::poll_channel, channels::get, history::get,
         websocket::open, socketio::get, socketio::post, sse::open, sse::control::post,
         push::post, push::delete,
+        influx::write, influx::write_v2, influx::ping, influx::health, influx::query, influx::query_by_post,
         orders::list, orders::create, orders::get, orders::change, orders::delete_orders,
         customers::register, customers::count_visits, customers::delete, stats::get,
         dashboards::list, dashboards::create, dashboards::get, dashboards::replace, dashboards::delete,

@@ -10,7 +10,9 @@ use utoipa::ToSchema;
 
 use crate::{
     api::{
-        alerts, assets, channels, customers, dashboards, doctor, health, history, keys, me, metrics_page,
+        alerts, assets, channels, customers, dashboards, doctor,
+        doors::influx,
+        health, history, keys, me, metrics_page,
         openapi::{self, Document},
         orders, pages, push, sign_in, stats,
     },
@@ -73,6 +75,8 @@ impl Routes {
                 .route(get_or_head().to(poll::poll_channel))
                 .route(web::delete().to(push::delete))
         });
+        route::add(services, "/write", "POST", |resource| resource.route(web::post().to(influx::write)));
+        route::add(services, "/api/v2/write", "POST", |resource| resource.route(web::post().to(influx::write_v2)));
         websocket::configure(services, self.websocket);
         sse::configure(services, self.sse, &self.sse_sessions);
         socketio::configure(services, self.socketio, &self.socketio_sessions);
@@ -98,6 +102,11 @@ impl Routes {
         read("/api/me", || get_or_head().to(me::get));
         read("/api/doctor", || get_or_head().to(doctor::get));
         read("/api/protocol", || get_or_head().to(protocol));
+        read("/ping", || get_or_head().to(influx::ping));
+        read("/health", || get_or_head().to(influx::health));
+        route::add(services, "/query", "GET, HEAD, POST", |resource| {
+            resource.route(get_or_head().to(influx::query)).route(web::post().to(influx::query))
+        });
         route::add(services, "/api/openapi.json", "GET, HEAD", |resource| {
             resource.app_data(web::Data::new(document.clone())).route(get_or_head().to(openapi::get))
         });

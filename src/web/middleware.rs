@@ -1,6 +1,7 @@
 //! Middleware around all requests: guards, request IDs, CORS, errors as problems, metrics.
 
 use std::{
+    borrow::Cow,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -36,8 +37,8 @@ use tricast_core::protocol::error::Code;
 pub struct Held(pub Duration);
 
 /// Reason of a refusal whose body is not a problem, in the extensions of the response, for the log.
-#[derive(Clone, Copy, Debug)]
-pub struct Reason(pub &'static str);
+#[derive(Clone, Debug)]
+pub struct Reason(pub Cow<'static, str>);
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -104,7 +105,7 @@ pub async fn around(
     count(&state, response.request(), started.elapsed().saturating_sub(held), status);
     state.request_counts.count(response.request(), status);
     if status.as_u16() >= 400 {
-        let reason = response.response().extensions().get::<Reason>().copied();
+        let reason = response.response().extensions().get::<Reason>().cloned();
         log_refusal(&id, response.request(), status, problem.as_ref(), reason, origin);
     }
     let headers = response.headers_mut();
@@ -241,7 +242,7 @@ fn log_refusal(
 ) {
     let (method, path, status) = (request.method(), beginning(request.path()), status.as_u16());
     let code = problem.map(|problem| problem.code.as_str());
-    let detail = problem.map(|problem| problem.detail.as_str()).or(reason.map(|Reason(text)| text));
+    let detail = problem.map(|problem| problem.detail.as_str()).or(reason.as_ref().map(|Reason(text)| &**text));
     let origin = (origin == Origin::Foreign)
         .then(|| request.headers().get(header::ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes())))
         .flatten();

@@ -46,5 +46,5 @@ impl RootSpanBuilder for RequestSpan {
 
 /// Returns whether requests of `path` are so frequent that a log line for each is useless.
 pub(super) fn is_routine(path: &str) -> bool {
-    matches!(path, "/healthz" | "/readyz" | "/metrics") || path.starts_with("/static/")
+    matches!(path, "/healthz" | "/readyz" | "/metrics" | "/ping" | "/health") || path.starts_with("/static/")
 }

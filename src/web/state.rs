@@ -131,7 +131,7 @@ impl State {
     ///
     /// # Errors
     /// A 500 if the application was built without it.
-    pub(super) fn of(request: &HttpRequest) -> Result<Rc<Self>, Problem> {
+    pub fn of(request: &HttpRequest) -> Result<Rc<Self>, Problem> {
         request.app_data::<Rc<Self>>().cloned().ok_or_else(|| Problem::internal("no state in the application"))
     }
 

@@ -22,6 +22,7 @@ mod conditional;
 mod conflation;
 mod dashboards;
 mod doctor;
+mod doors_influx;
 mod drain;
 mod ends;
 mod foreign_clients;

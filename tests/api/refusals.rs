@@ -10,7 +10,7 @@ use crate::{
 
 /// Paths that ignore unknown parameters: pages, whose links may have parameters of other sites; checks by monitoring and
 /// load balancers, which may add some; and Socket.IO, whose clients do.
-const LENIENT: [&str; 11] = [
+const LENIENT: [&str; 13] = [
     "/",
     "/explore",
     "/docs",
@@ -22,6 +22,8 @@ const LENIENT: [&str; 11] = [
     "/metrics",
     "/socket.io/",
     "/socket.io",
+    "/ping",
+    "/health",
 ];
 
 async fn document(client: &ApiClient) -> Value {

@@ -106,7 +106,7 @@ describe('socket.io', { ...TOGETHER, timeout: 120_000 }, () => {
 
   test('python-socketio, sync and async', async (t) => {
     const server = await startServer(t);
-    const folder = fileURLToPath(new URL('../../target/python-socketio', import.meta.url));
+    const folder = fileURLToPath(new URL('../../target/foreign-python', import.meta.url));
     const run = promisify(execFile);
     assert.ok(existsSync(`${folder}/bin/python`), 'python-socketio is missing: tests/run installs it below target/');
     const script = fileURLToPath(new URL('socketio_client.py', import.meta.url));

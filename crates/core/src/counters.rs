@@ -248,6 +248,50 @@ impl Limit {
     }
 }
 
+/// Protocol of other programs by which metrics arrive, as `/metrics` labels it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Door {
+    /// InfluxDB line protocol.
+    Influx,
+}
+
+impl Door {
+    /// All doors, in the order of their counters.
+    pub const ALL: [Self; 1] = [Self::Influx];
+
+    /// Returns the value of the label `door` in `/metrics`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Influx => "influx",
+        }
+    }
+}
+
+/// What became of a value that arrived through a [`Door`], as `/metrics` labels it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Passage {
+    /// It is in the log.
+    Accepted,
+    /// It is not valid, or beyond a limit.
+    Refused,
+    /// It is too old to be a current value.
+    Late,
+}
+
+impl Passage {
+    /// All results, in the order of their counters.
+    pub const ALL: [Self; 3] = [Self::Accepted, Self::Refused, Self::Late];
+
+    /// Returns the value of the label `result` in `/metrics`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::Late => "late",
+        }
+    }
+}
+
 /// Backpressure level of a slow client, as `/metrics` labels it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum BackpressureLevel {
@@ -328,6 +372,7 @@ pub struct Counters {
     pub bad_messages: Counter,
     /// Number of polls with the response 304.
     pub not_modified: Counter,
+    doors: [[Counter; Passage::ALL.len()]; Door::ALL.len()],
     limits: [Counter; Limit::ALL.len()],
     backpressure: [Counter; BackpressureLevel::ALL.len()],
     /// Connections of any kind that are open.
@@ -344,6 +389,11 @@ impl Counters {
     /// Returns the counters of one transport.
     pub fn of(&self, transport: Transport) -> &TransportCounters {
         &self.transports[transport as usize]
+    }
+
+    /// Returns the counter of values with this result that arrived through a door.
+    pub fn door(&self, door: Door, passage: Passage) -> &Counter {
+        &self.doors[door as usize][passage as usize]
     }
 
     /// Returns the counter of refusals by a limit.

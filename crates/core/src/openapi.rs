@@ -8,7 +8,7 @@ use utoipa::{
 };
 
 use crate::{
-    sample::{MAX_LABEL_BYTES, MAX_LABELS},
+    sample::{MAX_LABEL_BYTES, MAX_LABEL_NAME_BYTES, MAX_LABELS},
     span::Span,
 };
 
@@ -47,7 +47,7 @@ pub struct Labels;
 impl PartialSchema for Labels {
     fn schema() -> RefOr<Schema> {
         let text = |most: usize| ObjectBuilder::new().schema_type(Type::String).max_length(Some(most));
-        let names = text(32).pattern(Some("^[A-Za-z_][A-Za-z0-9_]{0,31}$")).build();
+        let names = text(MAX_LABEL_NAME_BYTES).pattern(Some("^[A-Za-z_][A-Za-z0-9_]{0,63}$")).build();
         let description = format!("At most {MAX_LABELS} labels, each value at most {MAX_LABEL_BYTES} bytes long.");
         ObjectBuilder::new()
             .property_names(Some(names))

@@ -24,15 +24,15 @@ use tricast_core::{
 
 /// Lines of a body, parsed.
 #[derive(Default)]
-pub(super) struct Batch {
+pub(in crate::api) struct Batch {
     /// Number of lines, or of members of an array, refused ones included.
-    pub(super) lines: usize,
+    pub(in crate::api) lines: usize,
     /// Line number of each reading.
-    pub(super) line_numbers: Vec<usize>,
-    pub(super) readings: Vec<Reading>,
-    pub(super) refused: Refused,
+    pub(in crate::api) line_numbers: Vec<usize>,
+    pub(in crate::api) readings: Vec<Reading>,
+    pub(in crate::api) refused: Refused,
     /// Set for a single object, whose refusal is the response.
-    pub(super) single: bool,
+    pub(in crate::api) single: bool,
 }
 
 impl Batch {

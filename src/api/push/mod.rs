@@ -1,15 +1,15 @@
 //! `POST /api/metrics`: values, events, samples and ends of channels from clients (docs/protocol.md, section 7).
 
-use std::time::Duration;
-
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header, web};
 
 mod batch;
 mod line;
+mod publish;
 mod results;
 mod schema;
 
-use batch::Batch;
+pub(super) use batch::Batch;
+pub(super) use publish::{PARSE_ELSEWHERE, Published, publish};
 use results::{Accepted, NotStored, PartlyAccepted, PushResponse};
 
 use crate::web::{
@@ -19,19 +19,8 @@ use crate::web::{
     channels,
     json_response::JsonResponse,
     problem::Problem,
-    state::State,
 };
-use tricast_core::{
-    aggregator::PublishError,
-    counters::Limit,
-    reading::{Origin, Reading, Refusal},
-};
-
-/// Bodies above this size are parsed on another thread, because they would occupy the worker for more than a millisecond.
-const PARSE_ELSEWHERE: usize = 64 * 1024;
-
-/// Time after which to retry a push while the log cannot be written.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
+use tricast_core::reading::{Origin, Reading, Refusal};
 
 /// Handles `POST /api/metrics` and its alias: one object, an array, or NDJSON.
 ///
@@ -85,30 +74,15 @@ pub(crate) async fn post(
         batch::parse(&body, ndjson, most)
     };
     let batch = parsed.map_err(|fault| fault.into_problem(&state, most))?;
-    let Batch { lines, line_numbers, readings, mut refused, single } = batch.permitted_to(&caller.identity);
-
-    let has_ends = readings.iter().any(|reading| matches!(reading, Reading::End { .. }));
-    let outcome = caller.tenant.aggregator.publish(Origin::Pushed, readings, weight).await;
-    let outcome = outcome.map_err(not_published)?;
-    let mut accepted = Vec::new();
-    for (place, verdict) in line_numbers.into_iter().zip(outcome.verdicts) {
-        match verdict {
-            Ok(()) => accepted.push(place),
-            Err(refusal) => {
-                count(&state, &refusal);
-                refused.add(place, || Problem::from(&refusal));
-            }
-        }
-    }
-    state.shared.counters.accepted.add(accepted.len() as u64);
-    state.shared.counters.refused.add(refused.count as u64);
-    state.shared.counters.publish_latency.observe(arrived.elapsed(), 1);
+    let (lines, single) = (batch.lines, batch.single);
+    let has_ends = batch.readings.iter().any(|reading| matches!(reading, Reading::End { .. }));
+    let Published { accepted, mut refused, position } = publish(&state, &caller, arrived, batch, weight).await?;
 
     if single && let Some((_, problem)) = refused.listed.pop() {
         return Err(problem);
     }
-    let stored = (has_ends && !caller.tenant.has_stored_ends(&outcome.position).await).then_some(false);
-    let (count, cursor) = (accepted.len(), outcome.position.to_string());
+    let stored = (has_ends && !caller.tenant.has_stored_ends(&position).await).then_some(false);
+    let (count, cursor) = (accepted.len(), position.to_string());
     if refused.count == 0 {
         let response = PushResponse::Accepted(Accepted { accepted: count, cursor, stored });
         return Ok(JsonResponse::no_store(response).with_status(StatusCode::ACCEPTED));
@@ -144,7 +118,8 @@ pub async fn delete(channel: web::Path<String>, access: Authorized<WriteMetrics>
     let channel = channels::parse_one(&channel)?;
     access::check_push(&caller.identity, &channel)?;
     let end = Reading::End { channel: channel.clone() };
-    let outcome = caller.tenant.aggregator.publish(Origin::Pushed, vec![end], 0).await.map_err(not_published)?;
+    let outcome =
+        caller.tenant.aggregator.publish(Origin::Pushed, vec![end], 0).await.map_err(publish::not_published)?;
     match outcome.verdicts.into_iter().next() {
         Some(Err(refusal)) => {
             state.shared.counters.refused.inc();
@@ -160,35 +135,6 @@ pub async fn delete(channel: web::Path<String>, access: Authorized<WriteMetrics>
             }
         }
     }
-}
-
-fn not_published(error: PublishError) -> Problem {
-    match error {
-        PublishError::Stopped => {
-            Problem::unavailable("the server is shutting down", crate::shutdown::reconnect_after())
-        }
-        PublishError::Unavailable => Problem::unavailable(error.to_string(), RETRY_AFTER),
-        PublishError::Unknown => Problem::unknown(error.to_string()),
-    }
-}
-
-fn count(state: &State, refusal: &Refusal) {
-    let limit = match refusal {
-        Refusal::TooManyChannels(_) => Limit::Channels,
-        Refusal::SnapshotFull(_) => Limit::Snapshot,
-        Refusal::TooManySeries(_) => Limit::Series,
-        Refusal::StatesFull(_) => Limit::State,
-        Refusal::ServerFull(_) => Limit::StateTotal,
-        Refusal::BuiltIn(_)
-        | Refusal::NoChannel(_)
-        | Refusal::OtherKind { .. }
-        | Refusal::OtherType { .. }
-        | Refusal::TooLarge { .. }
-        | Refusal::Unreadable => {
-            return;
-        }
-    };
-    state.shared.counters.limit(limit).inc();
 }
 
 fn is_ndjson(request: &HttpRequest) -> bool {

@@ -85,14 +85,14 @@ pub(crate) struct LineResult {
 
 /// Refused lines, counted from 0: the first [`MAX_LISTED`] ones with their problems, and their total number.
 #[derive(Default)]
-pub(super) struct Refused {
-    pub(super) count: usize,
-    pub(super) listed: Vec<(usize, Problem)>,
+pub(in crate::api) struct Refused {
+    pub(in crate::api) count: usize,
+    pub(in crate::api) listed: Vec<(usize, Problem)>,
 }
 
 impl Refused {
     /// Counts a refused line, and lists it if there is room.
-    pub(super) fn add(&mut self, line: usize, problem: impl FnOnce() -> Problem) {
+    pub(in crate::api) fn add(&mut self, line: usize, problem: impl FnOnce() -> Problem) {
         self.count += 1;
         if self.listed.len() < MAX_LISTED {
             self.listed.push((line, problem()));

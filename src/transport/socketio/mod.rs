@@ -111,7 +111,7 @@ impl From<EngineFailure> for HttpResponse {
         let mut response = Self::build(status)
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .json(json!({"code": code, "message": message}));
-        response.extensions_mut().insert(Reason(message));
+        response.extensions_mut().insert(Reason(message.into()));
         response
     }
 }

@@ -5,13 +5,13 @@ use std::fmt::Write;
 use serde_json::{Map, Value};
 
 /// Most labels of a sample.
-pub const MAX_LABELS: usize = 8;
+pub const MAX_LABELS: usize = 32;
 
 /// Longest value of a label, in bytes.
-pub const MAX_LABEL_BYTES: usize = 64;
+pub const MAX_LABEL_BYTES: usize = 256;
 
 /// Longest name of a label, in bytes.
-const MAX_NAME_BYTES: usize = 32;
+pub const MAX_LABEL_NAME_BYTES: usize = 64;
 
 /// Reason why labels are not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,7 +20,7 @@ pub enum LabelError {
     #[error("there are {0} of them, at most {MAX_LABELS} are allowed")]
     TooMany(usize),
     /// The name of a label is not valid.
-    #[error("{0:?} is no name: [A-Za-z_][A-Za-z0-9_]{{0,31}} is")]
+    #[error("{0:?} is no name: [A-Za-z_][A-Za-z0-9_]{{0,63}} is")]
     BadName(String),
     /// A value that is not a string.
     #[error("the value of {0:?} has to be a string")]
@@ -30,31 +30,45 @@ pub enum LabelError {
     TooLong(String),
 }
 
-/// Returns the field of a series with labels, as Prometheus writes it: `latency{region="eu",shop="1"}`, names sorted,
-/// backslash, quote and line end escaped. `None` without labels.
+/// Returns the field of a series with the labels of a pushed line, as [`labelled_field`] does.
 ///
 /// # Errors
 /// [`LabelError`].
 pub(super) fn field_with(field: &str, labels: &Map<String, Value>) -> Result<Option<Box<str>>, LabelError> {
-    if labels.is_empty() {
+    let text = |(name, value): (&'_ String, &'_ Value)| match value {
+        Value::String(_) => Ok(()),
+        _ => Err(LabelError::NotAString(name.clone())),
+    };
+    labels.iter().filter(|(name, _)| is_name(name)).try_for_each(text)?;
+    labelled_field(field, labels.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default())))
+}
+
+/// Returns the field of a series with labels, as Prometheus writes it: `latency{region="eu",shop="1"}`, names sorted,
+/// backslash, quote and line end escaped. `None` without labels. Names have to be different.
+///
+/// # Errors
+/// [`LabelError`].
+pub fn labelled_field<'a>(
+    field: &str,
+    labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<Option<Box<str>>, LabelError> {
+    let mut sorted: Vec<(&str, &str)> = labels.into_iter().collect();
+    if sorted.is_empty() {
         return Ok(None);
     }
-    if labels.len() > MAX_LABELS {
-        return Err(LabelError::TooMany(labels.len()));
+    if sorted.len() > MAX_LABELS {
+        return Err(LabelError::TooMany(sorted.len()));
     }
-    let mut sorted = Vec::with_capacity(labels.len());
-    for (name, value) in labels {
+    for (name, value) in &sorted {
         if !is_name(name) {
             return Err(LabelError::BadName(name.chars().take(60).collect()));
         }
-        let Value::String(value) = value else { return Err(LabelError::NotAString(name.clone())) };
         if value.len() > MAX_LABEL_BYTES {
-            return Err(LabelError::TooLong(name.clone()));
+            return Err(LabelError::TooLong((*name).to_owned()));
         }
-        sorted.push((name, value));
     }
     sorted.sort_unstable();
-    let mut text = String::with_capacity(field.len() + 32 * labels.len());
+    let mut text = String::with_capacity(field.len() + 32 * sorted.len());
     text.push_str(field);
     for (index, (name, value)) in sorted.into_iter().enumerate() {
         let before = if index == 0 { '{' } else { ',' };
@@ -75,7 +89,7 @@ pub(super) fn field_with(field: &str, labels: &Map<String, Value>) -> Result<Opt
 }
 
 fn is_name(name: &str) -> bool {
-    name.len() <= MAX_NAME_BYTES
+    name.len() <= MAX_LABEL_NAME_BYTES
         && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
@@ -103,13 +117,13 @@ mod tests {
 
     #[test]
     fn labels_are_checked() {
-        let nine: Map<String, Value> = (0..9).map(|n| (format!("l{n}"), json!(""))).collect();
-        assert!(field(Value::Object(nine)).unwrap_err().contains("at most 8"));
-        for bad in ["", "1a", "a-b", "é", "a.b", &"x".repeat(33)] {
+        let many: Map<String, Value> = (0..=MAX_LABELS).map(|n| (format!("l{n}"), json!(""))).collect();
+        assert!(field(Value::Object(many)).unwrap_err().contains("at most 32"));
+        for bad in ["", "1a", "a-b", "é", "a.b", &"x".repeat(65)] {
             assert!(field(json!({bad: "x"})).unwrap_err().contains("is no name"), "{bad}");
         }
-        assert!(field(json!({"x".repeat(32): "x".repeat(64)})).is_ok());
+        assert!(field(json!({"x".repeat(64): "x".repeat(256)})).is_ok());
         assert!(field(json!({"a": 1})).unwrap_err().contains("has to be a string"));
-        assert!(field(json!({"a": "é".repeat(33)})).unwrap_err().contains("longer than 64 bytes"));
+        assert!(field(json!({"a": "é".repeat(129)})).unwrap_err().contains("longer than 256 bytes"));
     }
 }

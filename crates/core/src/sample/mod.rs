@@ -31,7 +31,7 @@ mod table;
 mod timing;
 mod window;
 
-pub use labels::{LabelError, MAX_LABEL_BYTES, MAX_LABELS};
+pub use labels::{LabelError, MAX_LABEL_BYTES, MAX_LABEL_NAME_BYTES, MAX_LABELS, labelled_field};
 use measure::Measure;
 pub use table::{Continued, Dump, Idle, Need, SeriesTable};
 pub use window::Moment;
@@ -90,6 +90,22 @@ pub enum Measured {
     Number(f64),
     /// Member of a set, as 64 bits that are unique to it.
     Member(u64),
+}
+
+impl Measured {
+    /// Checks the value of a gauge, a counter increment or a timing.
+    ///
+    /// # Errors
+    /// [`SampleError::TooLarge`] beyond [`MAX_NUMBER`] and for what is not finite, [`SampleError::Negative`] for what has no sign.
+    pub fn number(kind: SampleKind, number: f64) -> Result<Self, SampleError> {
+        if !number.is_finite() || number.abs() > MAX_NUMBER {
+            return Err(SampleError::TooLarge);
+        }
+        if number < 0.0 && kind != SampleKind::Gauge {
+            return Err(SampleError::Negative(kind));
+        }
+        Ok(Self::Number(number))
+    }
 }
 
 /// Sample on its way to its series.
@@ -159,14 +175,7 @@ impl Sample {
         let measured = match kind {
             SampleKind::Set => Measured::Member(distinct::fingerprint(value).ok_or(SampleError::NotAMember)?),
             SampleKind::Gauge | SampleKind::Counter | SampleKind::Timing => {
-                let number = value.as_f64().ok_or(SampleError::NotANumber(kind))?;
-                if !number.is_finite() || number.abs() > MAX_NUMBER {
-                    return Err(SampleError::TooLarge);
-                }
-                if number < 0.0 && kind != SampleKind::Gauge {
-                    return Err(SampleError::Negative(kind));
-                }
-                Measured::Number(number)
+                Measured::number(kind, value.as_f64().ok_or(SampleError::NotANumber(kind))?)?
             }
         };
         let labelled = labels::field_with(field, labels)?;
