@@ -31,6 +31,7 @@ pub use pass::{Deliver, Pass, Prepared};
 pub(crate) use readers::LatestState;
 pub use slot::{Due, DueList};
 use slot::{STATE, Slot, Slots};
+pub use topic::OfWorker;
 use topic::Topic;
 
 /// Readers that are woken before other tasks of the worker get their turn.

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::{
     channel::{Channel, Selector},
-    hub::{Deliver, Hub},
+    hub::{Deliver, Hub, OfWorker},
     position::Position,
     publication::Publication,
     snapshot::View,
@@ -60,7 +60,7 @@ pub struct Collected {
 #[derive(Debug)]
 pub struct DueState {
     /// The state, or the end of the channel.
-    pub publication: Rc<Arc<Publication>>,
+    pub publication: OfWorker,
     /// Cursor that covers the delivery; `None` if it is the publication's own, so that the shared bytes are right.
     pub cursor: Option<Position>,
     /// Number of its versions that were skipped.

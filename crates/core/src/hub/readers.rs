@@ -13,7 +13,7 @@ use super::{
     Hub, Timer,
     pass::Deliver,
     slot::{DueList, EVENT, STATE, Slot},
-    topic::Topic,
+    topic::{OfWorker, Topic},
 };
 use crate::{channel::Selector, publication::Publication, snapshot::View, throttle_group::Member};
 
@@ -22,7 +22,7 @@ pub(crate) struct LatestState {
     /// Number of the subscription in the reader.
     pub(crate) subscription: u32,
     /// The newest value, or the end of the channel.
-    pub(crate) publication: Rc<Arc<Publication>>,
+    pub(crate) publication: OfWorker,
     /// Number of versions that the hub has seen.
     pub(crate) versions: u64,
     /// Time since which it was due.

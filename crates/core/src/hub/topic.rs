@@ -10,6 +10,10 @@ use super::{
 };
 use crate::{channel::Selector, log::Log, publication::Publication, snapshot::View, throttle_group::ThrottleGroups};
 
+/// Publication that the readers of one worker share: no other thread changes the outer count, so that a copy waits for no memory
+/// that another worker writes.
+pub type OfWorker = Rc<Arc<Publication>>;
+
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) selector: Selector,
@@ -28,8 +32,7 @@ pub(super) struct Topic {
 /// Newest value of a topic, if it was fetched.
 #[derive(Debug, Default)]
 pub(super) struct Latest {
-    /// Shared by the readers of this worker: no other thread changes this count.
-    pub(super) value: Option<Rc<Arc<Publication>>>,
+    pub(super) value: Option<OfWorker>,
     /// Value of the topic's `changed` for which it is the newest one.
     pub(super) at: u64,
 }
@@ -50,7 +53,7 @@ impl Topic {
     /// Returns the newest value of the topic's channel, or its end, fetched from the log once per version; `None` if the channel
     /// does not exist, or the topic is a prefix.
     #[inline]
-    pub(super) fn latest(&mut self, view: View, log: &Log) -> Option<&Rc<Arc<Publication>>> {
+    pub(super) fn latest(&mut self, view: View, log: &Log) -> Option<&OfWorker> {
         let Selector::Exact(channel) = &self.selector else { return None };
         let latest = &mut self.latest[view.index()];
         if latest.value.is_none() || latest.at < self.changed {
