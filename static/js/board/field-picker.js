@@ -44,6 +44,8 @@ export class FieldPicker {
   /** @type {string[]} */
   #fields = [];
   #structure = -1;
+  /** Whether the list is known, and why not. */
+  #state = '';
   /** @type {Choice[]} */
   #choices = [];
   #search = element('input', 'input');
@@ -128,7 +130,9 @@ export class FieldPicker {
   /** Draws the newest values. @param {import('../tiles/contract.js').FrameState} frame */
   draw({ now, lines, palette }) {
     if (this.#feed === null) return;
-    if (this.#structure !== this.#catalog.structure) this.#arrange();
+    const state = `${this.#feed.listed} ${this.#feed.problem}`;
+    if (this.#structure !== this.#catalog.structure || this.#state !== state) this.#arrange();
+    this.#state = state;
     for (const { row, value, line } of this.#choices) {
       if (row === null) continue;
       const { text, unit } = reading(row.channel, row.field, this.#context.currency());
