@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn a_chart_has_a_scale() {
         let lines = chart(&series(&[(1.0, 0.0), (3.0, 10.0)]), 4.0, 4.0, 15, 2);
-        assert_eq!(lines, ["        10│  ██", "         0│ ▁██"]);
+        assert_eq!(lines, ["        10│   █", "         0│ ▁▁█"]);
         assert_eq!(chart(&Series::default(), 4.0, 4.0, 15, 2), ["   no data │"]);
     }
 

@@ -156,7 +156,7 @@ impl Follow {
             };
             match heard {
                 Heard::Status(status) => {
-                    self.report_denied()?;
+                    self.report_denied();
                     self.doubt_ends = match &status {
                         Status::Live(_) if !self.doubtful.is_empty() => Some(Instant::now() + FRESH),
                         Status::Live(_) | Status::Fallback { .. } => self.doubt_ends,
@@ -168,7 +168,7 @@ impl Follow {
                     if let Some(update) = update_of(message).and_then(|update| self.admit(update)) {
                         self.ready.push_back(update);
                     }
-                    self.report_denied()?;
+                    self.report_denied();
                 }
             }
         }
@@ -218,13 +218,10 @@ impl Follow {
     }
 
     /// Reports channels that were found not to be permitted.
-    ///
-    /// # Errors
-    /// A problem if no channel is left.
-    fn report_denied(&mut self) -> Result<(), Error> {
+    fn report_denied(&mut self) {
         let denied = self.connection.denied();
         if denied.len() == self.denied.len() {
-            return Ok(());
+            return;
         }
         let fresh: Vec<String> = denied.difference(&self.denied).cloned().collect();
         for channel in fresh {
@@ -234,7 +231,6 @@ impl Follow {
                 self.ready.push_back(Update::Denied { channel, code: "FORBIDDEN".into(), detail: String::new() });
             }
         }
-        Ok(())
     }
 
     /// Returns whether the token permits none of the channels.
