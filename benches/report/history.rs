@@ -12,7 +12,7 @@ use std::{
 
 use jiff::{Timestamp, tz::TimeZone};
 use tricast_core::channel::Channel;
-use tricast_domain::history::{Calendar, HistoryStore, Level, Point, RollUp, SeriesId, SeriesName};
+use tricast_domain::history::{Calendar, HistoryStore, Level, Point, RollUp, SeriesId, SeriesLimits, SeriesName};
 use tricast_store::sqlite::SqliteStore;
 
 use crate::{
@@ -88,7 +88,7 @@ fn calendar() -> Calendar {
 async fn series(store: &SqliteStore, channel: &str, count: usize) -> Outcome<Vec<SeriesId>> {
     let channel = Channel::parse(channel)?;
     let name = |n| SeriesName { channel: channel.clone(), field: format!("f{n}").into() };
-    let ids = store.series("default", (0..count).map(name).collect(), 0).await?;
+    let ids = store.series("default", (0..count).map(name).collect(), SeriesLimits::default()).await?;
     Ok(ids.into_iter().flatten().collect())
 }
 

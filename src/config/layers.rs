@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 use super::{Config, Fault, SETTINGS, Setting, find};
 use crate::spelling;
-use tricast_core::settings::PREFIX;
+use tricast_core::settings::{PREFIX, without_logins};
 
 /// Name in the environment of an alternative file, like `--config`.
 const CONFIG_FILE: &str = "TRICAST_CONFIG";
@@ -105,6 +105,8 @@ pub fn load(
         faults.push(fault);
     }
     faults.sort_by(|a, b| a.key.cmp(&b.key));
+    // A value that is repeated may be a URL with a password.
+    faults.iter_mut().for_each(|fault| fault.problem = without_logins(&fault.problem));
     if faults.is_empty() { Ok(config) } else { Err((Faults(faults), Box::new(config))) }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use toml::{Table, Value};
 
 use super::{Config, SETTINGS};
+use tricast_core::settings::without_logins;
 
 fn lookup(config: &Config, key: &str) -> Option<Value> {
     let table = Table::try_from(config).ok()?;
@@ -34,7 +35,8 @@ pub fn markdown() -> String {
 
 /// Returns the configuration as a TOML file that can be read again, except for secrets.
 pub fn to_toml(config: &Config) -> String {
-    toml::to_string(config).unwrap_or_else(|error| format!("# {error}\n"))
+    // Also of settings that are no URLs or hold no login, if they are valid.
+    without_logins(&toml::to_string(config).unwrap_or_else(|error| format!("# {error}\n")))
 }
 
 /// Returns the keys whose values differ. Of secrets only their presence is compared by key.

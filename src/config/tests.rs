@@ -128,9 +128,9 @@ fn incomplete_alert_targets_are_reported() {
     assert_eq!(smtp(|smtp| (smtp.from, smtp.to) = (None, vec![])), ["smtp.from", "smtp.to"]);
     assert_eq!(smtp(|smtp| smtp.to.push("ops@shop.example\r\nBcc: x@y.z".into())), ["smtp.to"]);
     assert_eq!(smtp(|smtp| smtp.host = Some("mail.shop.example/x".into())), ["smtp.host"]);
-    assert_eq!(smtp(|smtp| smtp.username = Some("u".into())), ["smtp.username"]);
+    assert_eq!(smtp(|smtp| smtp.username = "u".into()), ["smtp.username"]);
     let with_password = |smtp: &mut SmtpConfig| {
-        (smtp.username, smtp.password, smtp.tls) = (Some("u".into()), "p".into(), MailTls::None);
+        (smtp.username, smtp.password, smtp.tls) = ("u".into(), "p".into(), MailTls::None);
     };
     assert_eq!(smtp(with_password), ["smtp.tls"]);
     assert!(keys(|c| (c.webhook.url, c.webhook.secret) = ("http://hooks.local/x".into(), "s".into())).is_empty());

@@ -101,6 +101,14 @@ fn check_config_and_print_config() {
             && !stdout.contains("hunter2"),
         "{stdout}"
     );
+    let logins = "allowed_origins = [\"https://ada:hunter2@shop.example\"]\nlisten = \"ada:hunter2@:80\"\n\
+                  [smtp]\nhost = \"smtp://ada:hunter2@mail.example\"\nusername = \"hunter2\"\nfrom = \"ada:hunter2@mail.example\"\n";
+    std::fs::write(&file, logins).unwrap();
+    for command in ["check-config", "print-config"] {
+        let (code, stdout, stderr) = run(tricast().args([command, "--config", path]));
+        let all = stdout + &stderr;
+        assert!(code == 2 && all.contains("[redacted]@shop.example") && !all.contains("hunter2"), "{all}");
+    }
     std::fs::write(&file, "currency = \"CHF\"\n").unwrap();
     assert_eq!(run(tricast().args(["check-config", "--config", path])).0, 0);
     let (code, stdout, _) = run(tricast().env("TRICAST_CURRENCY", "USD").args(["print-config", "--config", path]));

@@ -211,7 +211,7 @@ async fn a_critical_alert_and_its_resolution_are_sent_by_mail_and_webhook() {
     let app = spawn_app_with(|config| {
         to_webhook(config, webhook);
         to_mail(config, server);
-        (config.smtp.username, config.smtp.password) = (Some("tricast".into()), "open sesame".into());
+        (config.smtp.username, config.smtp.password) = ("tricast".into(), "open sesame".into());
     });
     let mut critical = rule("load", json!({"above": 90}));
     critical["name"] = json!("Löwe");
@@ -356,7 +356,7 @@ async fn a_wrong_password_is_retried() {
     let app = spawn_app_at(hands.clock(), |config| {
         to_mail(config, server);
         config.alerts.give_up_after.0 = Duration::from_secs(60);
-        (config.smtp.username, config.smtp.password) = (Some("tricast".into()), "wrong".into());
+        (config.smtp.username, config.smtp.password) = ("tricast".into(), "wrong".into());
     });
     make(&app, rule("load", json!({"above": 90}))).await;
     load(&app, 95.0).await;

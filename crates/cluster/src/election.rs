@@ -54,6 +54,8 @@ pub(super) async fn run(node: Arc<Node>) {
     let (mut without_log, mut without_leader) = (None::<Instant>, None::<Instant>);
     // Whether the log already reports that Redis does not respond.
     let mut silent = false;
+    // Whether the last heartbeat had no reply in time.
+    let mut late = false;
     loop {
         let asked = Instant::now();
         // The node with the newest values should bootstrap first, or they would be lost: the last leader, then nodes with
@@ -64,10 +66,12 @@ pub(super) async fn run(node: Arc<Node>) {
             (true, false) => lease / 4 + 2 * HESITATION,
         };
         let candidacy = Candidacy {
-            is_candidate: node
-                .eligibility
-                .lock()
-                .is_eligible(without_leader.map_or(Duration::ZERO, |since| since.elapsed()), lease),
+            // Heartbeats whose replies are late would keep the lease of a node that cannot lead.
+            is_candidate: !late
+                && node
+                    .eligibility
+                    .lock()
+                    .is_eligible(without_leader.map_or(Duration::ZERO, |since| since.elapsed()), lease),
             may_bootstrap: without_log.is_some_and(|since| since.elapsed() >= delay),
         };
         let reply = tokio::select! {
@@ -84,6 +88,7 @@ pub(super) async fn run(node: Arc<Node>) {
             Ok(Ok((has_log, has_leader))) => {
                 last_reply = asked;
                 silent = false;
+                late = false;
                 without_log = if has_log { None } else { without_log.or(Some(asked)) };
                 without_leader = if has_leader { None } else { without_leader.or(Some(asked)) };
                 if has_log { lease / 4 } else { lease / 16 }
@@ -106,6 +111,7 @@ pub(super) async fn run(node: Arc<Node>) {
                     tracing::warn!(bus, "no reply from Redis in time; retrying");
                 }
                 node.link.give_up();
+                late = true;
                 RETRY
             }
         };

@@ -215,6 +215,11 @@ impl Reader {
         self.subscriptions.iter().flatten().map(|subscription| &subscription.selector)
     }
 
+    /// Returns the selectors of all subscriptions, with their intervals.
+    pub fn intervals(&self) -> impl Iterator<Item = (&Selector, Duration)> {
+        self.subscriptions.iter().flatten().map(|subscription| (&subscription.selector, subscription.interval))
+    }
+
     /// Returns whether exactly this selector is subscribed.
     pub fn is_subscribed(&self, selector: &Selector) -> bool {
         self.find(selector).is_some()

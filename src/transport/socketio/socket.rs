@@ -51,7 +51,7 @@ pub(super) struct Socket {
     /// The session that is kept for recovery.
     hold: Option<Hold>,
     /// Interval of each subscription, and the position at which it began.
-    started: HashMap<Selector, (Duration, Position)>,
+    started: HashMap<Selector, Position>,
     /// Whether subscriptions may have changed since the session was saved.
     is_changed: bool,
     /// Whether events carry their cursor, for connection state recovery.
@@ -136,7 +136,7 @@ impl Socket {
 
     /// Subscribes to a channel from now on.
     fn subscribe(&mut self, selector: Selector, interval: Duration) {
-        self.note_started(selector.clone(), interval, None);
+        self.note_started(selector.clone(), None);
         self.stream.reader.subscribe(selector, interval, None);
     }
 

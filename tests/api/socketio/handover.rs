@@ -228,3 +228,24 @@ async fn a_client_that_leaves_while_its_session_is_claimed_has_left() {
     bus_has(&redis, &connected["pid"], None).await;
     assert_eq!(client.ask("/tricast", json!(["ping"])).await["status"], "ok");
 }
+
+/// The rule for an update of the cluster: what a node cannot read is not recovered, and stays for the nodes that can.
+#[tokio::test]
+async fn a_copy_of_another_version_is_not_recovered() {
+    let redis = Redis::start();
+    let nodes = [node(&redis, "a"), node(&redis, "b")];
+    leader(&nodes).await;
+    for node in &nodes {
+        is_ready(node).await;
+    }
+    let mut client = Client::websocket(&nodes[0]).await;
+    let connected = join(&mut client, &redis, &["deploys"]).await;
+    let key = key_of(&connected["pid"]);
+    let content = redis.cli(&["hget", &key, "content"]);
+    redis.cli(&["hset", &key, "content", r#"{"namespace":"/tricast","channels":["deploys"]}"#]);
+    let (mut other, fresh) = rejoin(&nodes[1], &connected).await;
+    assert!(fresh["pid"].is_string() && fresh["pid"] != connected["pid"], "{fresh}");
+    assert_eq!(other.ask("/tricast", json!(["ping"])).await["status"], "ok");
+    redis.cli(&["hset", &key, "content", &content]);
+    assert_eq!(rejoin(&nodes[1], &connected).await.1, connected, "recovered");
+}

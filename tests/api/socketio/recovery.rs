@@ -79,6 +79,24 @@ async fn a_quiet_client_is_recovered_after_a_connection_longer_than_the_time_of_
 }
 
 #[tokio::test]
+async fn a_refused_change_of_a_subscription_is_not_recovered() {
+    let app = spawn_app();
+    for mut client in Client::of_both(&app).await {
+        let first = client.join("/tricast", json!({"recovery": true})).await;
+        let subscribe = |channel: Value| json!(["subscribe", {"channels": [channel]}]);
+        client.ask("/tricast", subscribe(json!({"name": "metrics.a", "interval": "50ms"}))).await;
+        let change = json!({"name": "metrics.a", "interval": "1h", "backfill": "for ever"});
+        assert_eq!(client.ask("/tricast", subscribe(change)).await["code"], "INVALID_MESSAGE");
+        let mut next = Client::websocket(&app).await;
+        assert_eq!(next.join("/tricast", json!({"recovery": true, "pid": first["pid"]})).await, first);
+        for n in 0..3 {
+            app.push_value("metrics.a", json!({"n": n})).await;
+            while next.event("/tricast", "metric").await[1]["data"]["n"] != n {}
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_returns_too_late_is_not_recovered() {
     let app = spawn_app_with(|config| config.log.recovery.0 = Duration::from_millis(1));
     let mut client = Client::websocket(&app).await;

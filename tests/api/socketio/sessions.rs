@@ -105,6 +105,24 @@ async fn the_session_of_a_silent_client_ends() {
 }
 
 #[tokio::test]
+async fn a_client_that_sends_pongs_and_never_polls_is_forgotten() {
+    let app = spawn_app_with(|config| {
+        config.heartbeat.interval.0 = Duration::from_millis(200);
+        config.heartbeat.timeout.0 = Duration::from_millis(600);
+    });
+    let client = Client::polling(&app).await;
+    assert_eq!(client.post("40").await, 200);
+    // As many as it likes: before the first ping, between two of them, and in place of a reply.
+    soon("the end of its session", async { while client.post("3").await == 200 {} }).await;
+    assert_eq!(client.poll().await, Err(400));
+    let mut lively = Client::polling(&app).await;
+    lively.join("/tricast", json!({})).await;
+    for _ in 0..6 {
+        lively.heartbeat().await;
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_has_reached_its_age_is_sent_away() {
     let app = spawn_app_with(|config| config.max_connection_age.0 = Duration::from_secs(1));
     for mut client in Client::of_both(&app).await {

@@ -25,6 +25,7 @@ mod restart;
 mod rules;
 mod run;
 mod sessions;
+mod slow_leader;
 mod takeover;
 
 pub(crate) use network::{Connection, NodeNetwork as Network};

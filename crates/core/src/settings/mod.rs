@@ -17,7 +17,7 @@ mod size;
 
 pub use host::is_loopback;
 pub use limits::{Heartbeat, Limits};
-pub use secret::{RedactedUrl, Secret};
+pub use secret::{RedactedUrl, Secret, without_logins};
 pub use size::Size;
 
 use crate::span::Span;

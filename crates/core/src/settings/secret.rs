@@ -90,6 +90,31 @@ fn redact(url: &str) -> String {
     }
 }
 
+/// Returns `text` without the logins in it, such as `ada:pw@` in a URL that was written where none belongs: words are separated
+/// by white space and quotes.
+pub fn without_logins(text: &str) -> String {
+    let is_separator = |char: char| char.is_whitespace() || char == '"';
+    text.split_inclusive(is_separator)
+        .map(|part| {
+            let word = part.trim_end_matches(is_separator);
+            match shown(word) {
+                Some(word_shown) => word_shown + &part[word.len()..],
+                None => part.to_owned(),
+            }
+        })
+        .collect()
+}
+
+/// Returns `word` without its login; `None` if it has none.
+fn shown(word: &str) -> Option<String> {
+    // A password may contain any character, so the last `@` counts.
+    let (login, host) = word.rsplit_once('@')?;
+    let (scheme, login) =
+        login.split_once("://").map_or(("", login), |(scheme, login)| (&word[..scheme.len() + 3], login));
+    let has_password = !scheme.is_empty() || login.split_once(':').is_some_and(|(_, rest)| !rest.starts_with('/'));
+    has_password.then(|| format!("{scheme}[redacted]@{host}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +128,26 @@ mod tests {
             ("https://id.example/a@b", "https://id.example/a@b"),
         ] {
             assert_eq!(format!("{:?}", RedactedUrl::from(url)), format!("{shown:?}"));
+        }
+    }
+
+    #[test]
+    fn a_text_is_printed_without_the_logins_in_it() {
+        for (text, shown) in [
+            (
+                "\"https://ada:pw@shop.example\" is not an origin",
+                "\"https://[redacted]@shop.example\" is not an origin",
+            ),
+            ("https://ada:p@/w:'d@shop.example/x *", "https://[redacted]@shop.example/x *"),
+            ("ada:pw@shop.example", "[redacted]@shop.example"),
+            ("https://token@shop.example", "https://[redacted]@shop.example"),
+        ] {
+            assert_eq!(without_logins(text), shown);
+        }
+        for text in
+            ["Tricast <ops@shop.example>", "/srv/a@b", "unix:/run/a@b.sock", "https://shop.example", "{ a: 'b' }\n"]
+        {
+            assert_eq!(without_logins(text), text);
         }
     }
 

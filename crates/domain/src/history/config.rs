@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use super::{Calendar, Level};
+use super::{Calendar, Level, SeriesLimits};
 use tricast_core::{
     section,
     settings::{OrZero, Size},
@@ -29,6 +29,8 @@ section! {
         buffer: usize = 200_000,
         /// Recorded series of one tenant, one per numeric field; 0 means no limit.
         max_series: usize = 10_000,
+        /// Recorded series of one channel, so that one value with many fields leaves room for other channels; 0 means no limit.
+        max_channel_series: usize = 2_500,
         /// Points of one tenant that are recorded per second, on average over ten seconds; those beyond it are dropped, counted
         /// and reported on `system` (`history_limit`). A point takes about 20 bytes in SQLite. 0 means no limit.
         max_points_per_second: usize = 5_000,
@@ -59,6 +61,11 @@ const KEPT_IN_MEMORY: [Span; 4] =
 const MAX_BYTES_IN_MEMORY: Size = Size::mebibytes(200);
 
 impl HistoryConfig {
+    /// Returns the limits of series.
+    pub(super) fn series_limits(&self) -> SeriesLimits {
+        SeriesLimits { tenant: self.max_series, channel: self.max_channel_series }
+    }
+
     /// Returns the time for which each level is kept, by its index in [`Level::ALL`]; zero means for ever.
     pub fn keep(&self) -> [Duration; 4] {
         [self.raw, self.minute, self.hour, self.day].map(|span| span.0)

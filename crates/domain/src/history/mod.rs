@@ -42,7 +42,8 @@ pub use roll_up::{Choice, Portion, RolledUp};
 pub use schema::{BackfillSchema, HistorySchema, Interval};
 pub use service::History;
 pub use store::{
-    Forget, HistoryStore, Newest, Point, Progress, Query, RollUp, SeriesId, SeriesName, StoreFuture, Track,
+    Forget, HistoryStore, Newest, Point, Progress, Query, RollUp, SeriesId, SeriesLimits, SeriesName, StoreFuture,
+    Track,
 };
 
 #[cfg(test)]

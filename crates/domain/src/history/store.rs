@@ -30,10 +30,9 @@ pub type StoreFuture<T> = BoxFuture<'static, Result<T, HistoryError>>;
 /// Every method: [`HistoryError::Store`]; with [`StoreError::Refused`](crate::service::StoreError::Refused) when the
 /// store does not accept the data: nothing was changed then, and repeating the call does not help.
 pub trait HistoryStore: Send + Sync {
-    /// Returns the ids of series, in the order of `names`. Unknown ones are created while the tenant has less than
-    /// `max` (0: no limit), and are `None` beyond that. An id is valid until [`HistoryStore::forget`] reports deleted
-    /// series.
-    fn series(&self, tenant: &str, names: Vec<SeriesName>, max: usize) -> StoreFuture<Vec<Option<SeriesId>>>;
+    /// Returns the ids of series, in the order of `names`. Unknown ones are created within `limits`, and are `None` beyond
+    /// them. An id is valid until [`HistoryStore::forget`] reports deleted series.
+    fn series(&self, tenant: &str, names: Vec<SeriesName>, limits: SeriesLimits) -> StoreFuture<Vec<Option<SeriesId>>>;
 
     /// Writes points, all or none. A point replaces another one of its series with the same time; a point of a deleted
     /// series, or of one of another tenant, is left out.
@@ -68,6 +67,31 @@ pub trait HistoryStore: Send + Sync {
 
     /// Makes one step of deleting old rows.
     fn forget(&self, tenant: &str, step: Forget) -> StoreFuture<Progress>;
+}
+
+/// Largest numbers of series; 0 means no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SeriesLimits {
+    /// Series of a tenant.
+    pub tenant: usize,
+    /// Series of one channel of it.
+    pub channel: usize,
+}
+
+impl SeriesLimits {
+    /// Returns the number of series that the tenant may still add, where it has `count`.
+    pub fn room(self, count: usize) -> usize {
+        room(self.tenant, count)
+    }
+
+    /// Returns the number of series that a channel may still add, where it has `count`.
+    pub fn room_of_channel(self, count: usize) -> usize {
+        room(self.channel, count)
+    }
+}
+
+fn room(max: usize, count: usize) -> usize {
+    if max == 0 { usize::MAX } else { max.saturating_sub(count) }
 }
 
 /// Id of a series, assigned by the store. Ids of a tenant grow; 0 is none.

@@ -78,7 +78,7 @@ impl HistoryStore for Shared {
         self.0.answer(|fake| *fake.bytes.lock())
     }
 
-    fn series(&self, _: &str, names: Vec<SeriesName>, _: usize) -> StoreFuture<Vec<Option<SeriesId>>> {
+    fn series(&self, _: &str, names: Vec<SeriesName>, _: SeriesLimits) -> StoreFuture<Vec<Option<SeriesId>>> {
         if names.iter().any(|name| name.field.contains("odd")) {
             return async { Err(StoreError::Refused.into()) }.boxed();
         }
@@ -316,6 +316,19 @@ async fn fields_beyond_the_limit_of_series_are_counted() {
     }
     sleep(Duration::from_secs(2)).await;
     assert_eq!((bench.history.series(), bench.counters.history.refused.get()), (1, 6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_channel_with_many_fields_leaves_room_for_the_others() {
+    let bench = bench_with(HistoryConfig { max_series: 10, max_channel_series: 4, ..HistoryConfig::default() });
+    let data = |fields: u32| Map::from_iter((0..fields).map(|field| (format!("f{field}"), json!(field))));
+    let other = Channel::parse("metrics.other").unwrap();
+    for readings in [Reading::value(channel(), data(12)), Reading::value(other, data(4))] {
+        bench.handle.publish(Origin::Pushed, vec![readings], 0).await.unwrap();
+        sleep(Duration::from_secs(2)).await;
+    }
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!((bench.history.series(), bench.counters.history.refused.get()), (8, 8));
 }
 
 /// Node of a cluster, whose log the test writes.

@@ -76,7 +76,7 @@ impl WriteBuffer {
         Self {
             resolution: ms(config.resolution.0).max(1),
             capacity: config.buffer,
-            series: SeriesTable::new(config.max_series),
+            series: SeriesTable::new(config.series_limits()),
             open: HashMap::new(),
             points: VecDeque::new(),
             writing: 0,

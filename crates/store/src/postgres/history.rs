@@ -14,7 +14,7 @@ use crate::activity::Kind;
 use tricast_core::channel::Channel;
 use tricast_domain::history::{
     Calendar, Forget, HistoryError, HistoryStore, Newest, Point, Progress, Query, RollUp, RolledUp, SeriesId,
-    SeriesName, StoreFuture, Track,
+    SeriesLimits, SeriesName, StoreFuture, Track,
 };
 
 mod forget;
@@ -31,8 +31,8 @@ impl HistoryStore for PostgresStore {
         true
     }
 
-    fn series(&self, tenant: &str, names: Vec<SeriesName>, max: usize) -> StoreFuture<Vec<Option<SeriesId>>> {
-        self.change_history(tenant, move |client, tenant| Box::pin(series(client, tenant, names, max)))
+    fn series(&self, tenant: &str, names: Vec<SeriesName>, limits: SeriesLimits) -> StoreFuture<Vec<Option<SeriesId>>> {
+        self.change_history(tenant, move |client, tenant| Box::pin(series(client, tenant, names, limits)))
     }
 
     fn write(&self, tenant: &str, points: Vec<Point>, calendar: &Calendar) -> StoreFuture<()> {

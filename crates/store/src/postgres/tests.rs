@@ -10,7 +10,7 @@ use super::*;
 use tricast_core::{channel::Channel, span::Span};
 use tricast_domain::{
     alerts::{Alert, AlertStore, NewDelivery, NewRule, Outgoing, Raised, Severity, Target},
-    history::{self, Calendar, Forget, HistoryStore, Level, Point, RollUp, SeriesId, SeriesName},
+    history::{self, Calendar, Forget, HistoryStore, Level, Point, RollUp, SeriesId, SeriesLimits, SeriesName},
     orders::{Draft, Money, NewOrder, OrderError, OrderId, OrderStore, Priority, RowLimits, Status},
     service::StoreError,
     sources::store::Slow,
@@ -177,9 +177,9 @@ async fn a_change_that_postgres_rejects_fails_alone() {
 async fn a_series_that_postgres_rejects_is_refused() {
     let store = open(&Cluster::shared().database()).await;
     let name = |field: &str| SeriesName { channel: Channel::parse("metrics.a").unwrap(), field: field.into() };
-    let refused = store.series("shop", vec![name("x"), name("a\0b")], 0).await;
+    let refused = store.series("shop", vec![name("x"), name("a\0b")], SeriesLimits::default()).await;
     assert_eq!(refused, Err(StoreError::Refused.into()));
-    assert!(store.series("shop", vec![name("x")], 0).await.unwrap()[0].is_some());
+    assert!(store.series("shop", vec![name("x")], SeriesLimits::default()).await.unwrap()[0].is_some());
 }
 
 #[tokio::test]
@@ -316,7 +316,9 @@ async fn nodes_that_record_the_same_series_count_nothing_twice() {
     let nodes = [open(&url).await, open(&url).await];
     let calendar = Calendar::new(jiff::tz::TimeZone::UTC);
     let name = || SeriesName { channel: Channel::parse("metrics.a").unwrap(), field: "x".into() };
-    let ids = join_all(nodes.iter().map(|node| node.series("shop", vec![name()], 1))).await;
+    let ids =
+        join_all(nodes.iter().map(|node| node.series("shop", vec![name()], SeriesLimits { tenant: 1, channel: 0 })))
+            .await;
     let id = ids[0].clone().unwrap()[0].unwrap();
     assert_eq!(ids[1], Ok(vec![Some(id)]), "both use the one series that fits");
     let points: Vec<_> = (0..600).map(|second| Point { series: id, at: second * 1_000, value: 1.0 }).collect();

@@ -1,6 +1,9 @@
 //! Points, roll-ups and their series in SQLite.
 
-use std::ops::Range;
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    ops::Range,
+};
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
@@ -8,16 +11,16 @@ use super::{Abort, SqliteStore, tenant, tenant_or_new};
 use tricast_core::channel::Channel;
 use tricast_domain::history::{
     Bucket, Calendar, Choice, Forget, HistoryError, HistoryStore, Level, Newest, Point, Portion, Progress, Query,
-    RollUp, RolledUp, SeriesId, SeriesName, StoreFuture, Track,
+    RollUp, RolledUp, SeriesId, SeriesLimits, SeriesName, StoreFuture, Track,
 };
 
 /// Largest number of series in one step: reading them takes time as well.
 const SERIES_OF_A_STEP: usize = 500;
 
 impl HistoryStore for SqliteStore {
-    fn series(&self, tenant: &str, names: Vec<SeriesName>, max: usize) -> StoreFuture<Vec<Option<SeriesId>>> {
+    fn series(&self, tenant: &str, names: Vec<SeriesName>, limits: SeriesLimits) -> StoreFuture<Vec<Option<SeriesId>>> {
         let tenant = tenant.to_owned();
-        self.write(move |connection| series(connection, &tenant, &names, max))
+        self.write(move |connection| series(connection, &tenant, &names, limits))
     }
 
     fn write(&self, tenant: &str, points: Vec<Point>, calendar: &Calendar) -> StoreFuture<()> {
@@ -69,7 +72,7 @@ fn series(
     connection: &Connection,
     tenant: &str,
     names: &[SeriesName],
-    max: usize,
+    limits: SeriesLimits,
 ) -> Result<Vec<Option<SeriesId>>, Abort<HistoryError>> {
     let tenant = tenant_or_new(connection, tenant)?;
     let mut find =
@@ -77,7 +80,10 @@ fn series(
     let mut insert =
         connection.prepare_cached("INSERT INTO history_series (tenant, channel, field) VALUES (?1, ?2, ?3)")?;
     let mut count = connection.prepare_cached("SELECT count(*) FROM history_series WHERE tenant = ?1")?;
+    let mut count_of_channel =
+        connection.prepare_cached("SELECT count(*) FROM history_series WHERE tenant = ?1 AND channel = ?2")?;
     let mut room = None;
+    let mut room_of = HashMap::<&Channel, usize>::new();
     let mut ids = Vec::with_capacity(names.len());
     for SeriesName { channel, field } in names {
         let known = find.query_row((tenant, channel.as_str(), field), |row| row.get(0)).optional()?;
@@ -89,14 +95,22 @@ fn series(
             Some(room) => room,
             none => {
                 let there: i64 = count.query_row([tenant], |row| row.get(0))?;
-                none.insert(if max == 0 { usize::MAX } else { max.saturating_sub(there as usize) })
+                none.insert(limits.room(there as usize))
             }
         };
-        if *room == 0 {
+        let room_of_channel = match room_of.entry(channel) {
+            Entry::Occupied(room) => room.into_mut(),
+            Entry::Vacant(none) => {
+                let there: i64 = count_of_channel.query_row((tenant, channel.as_str()), |row| row.get(0))?;
+                none.insert(limits.room_of_channel(there as usize))
+            }
+        };
+        if *room == 0 || *room_of_channel == 0 {
             ids.push(None);
             continue;
         }
         *room -= 1;
+        *room_of_channel -= 1;
         insert.execute((tenant, channel.as_str(), field))?;
         ids.push(Some(SeriesId(connection.last_insert_rowid())));
     }

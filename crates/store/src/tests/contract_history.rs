@@ -5,8 +5,8 @@ use jiff::{Timestamp, tz::TimeZone};
 use super::{SHOP, Stores};
 use tricast_core::channel::Channel;
 use tricast_domain::history::{
-    Bucket, Calendar, Forget, HistoryStore, Level, Newest, Point, Progress, Query, RollUp, SeriesId, SeriesName, Track,
-    fold,
+    Bucket, Calendar, Forget, HistoryStore, Level, Newest, Point, Progress, Query, RollUp, SeriesId, SeriesLimits,
+    SeriesName, Track, fold,
 };
 
 const MINUTE: i64 = 60_000;
@@ -27,7 +27,7 @@ fn channel(name: &str) -> Channel {
 
 async fn series(store: &dyn HistoryStore, tenant: &str, channel_name: &str, fields: &[&str]) -> Vec<SeriesId> {
     let name = |field: &&str| SeriesName { channel: channel(channel_name), field: (*field).into() };
-    let ids = store.series(tenant, fields.iter().map(name).collect(), 0).await.unwrap();
+    let ids = store.series(tenant, fields.iter().map(name).collect(), SeriesLimits::default()).await.unwrap();
     ids.into_iter().map(Option::unwrap).collect()
 }
 
@@ -142,11 +142,17 @@ pub(crate) async fn ids_stay_and_series_are_bounded(stores: Stores) {
     assert!(ids[0] > SeriesId::default() && ids[0] != ids[1]);
     let name = |channel_name, field: &str| SeriesName { channel: channel(channel_name), field: field.into() };
     let names = vec![name("metrics.a", "y"), name("metrics.b", "x"), name("metrics.b", "y"), name("metrics.a", "x")];
-    let found = store.series(SHOP, names.clone(), 3).await.unwrap();
+    let of_tenant = |tenant| SeriesLimits { tenant, channel: 0 };
+    let found = store.series(SHOP, names.clone(), of_tenant(3)).await.unwrap();
     assert_eq!((found[0], found[2], found[3]), (Some(ids[1]), None, Some(ids[0])), "the fourth exceeds the limit");
     assert!(found[1].is_some_and(|new| !ids.contains(&new)));
-    assert!(store.series(SHOP, names.clone(), 0).await.unwrap()[2].is_some(), "0 means no limit");
-    assert!(store.series("other", names, 1).await.unwrap()[0].is_some(), "each tenant has its own limit");
+    assert!(store.series(SHOP, names.clone(), of_tenant(0)).await.unwrap()[2].is_some(), "0 means no limit");
+    assert!(store.series("other", names, of_tenant(1)).await.unwrap()[0].is_some(), "each tenant has its own limit");
+    let of_channel = SeriesLimits { tenant: 0, channel: 3 };
+    let names = ["x", "y", "v", "w"].map(|field| name("metrics.a", field)).into_iter();
+    let names = names.chain([name("metrics.c", "x")]).collect();
+    let found: Vec<_> = store.series(SHOP, names, of_channel).await.unwrap().iter().map(Option::is_some).collect();
+    assert_eq!(found, [true, true, true, false, true], "the fourth series of a channel exceeds the limit");
 }
 
 pub(crate) async fn a_query_returns_the_same_before_and_after_roll_ups(stores: Stores) {

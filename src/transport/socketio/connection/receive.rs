@@ -32,6 +32,9 @@ impl Connection {
             return;
         }
         match packet {
+            // Only the reply to a ping that was sent proves that the client receives: a polling client could go on to send
+            // pongs without polling.
+            EnginePacket::Pong if self.pong_until.is_none() || self.has_unsent_ping() => {}
             EnginePacket::Pong => {
                 let now = Instant::now();
                 self.pong_until = None;

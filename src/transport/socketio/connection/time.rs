@@ -14,7 +14,15 @@ pub(super) fn connect_until(limits: &Limits, now: Instant) -> Option<Instant> {
     (!timeout.is_zero()).then(|| now + timeout)
 }
 
+/// The packet of a ping.
+const PING: &str = "2";
+
 impl Connection {
+    /// Returns whether a ping still waits for a request that takes it.
+    pub(super) fn has_unsent_ping(&self) -> bool {
+        self.packets.iter().any(|packet| matches!(packet, Outgoing::Text(text) if text == PING))
+    }
+
     /// Sets the timers to the next time at which [`Connection::keep_time`] has something to do, or
     /// [`Connection::next_write`] while the client `takes_data`, and to `also`.
     pub(in super::super) fn arm(&mut self, takes_data: bool, also: Option<Instant>) {
@@ -50,7 +58,7 @@ impl Connection {
             return self.close(CloseReason::TokenExpired);
         }
         if self.pong_until.is_none() && now >= self.next_ping {
-            self.packets.push(Outgoing::Text("2".into()));
+            self.packets.push(Outgoing::Text(PING.into()));
             // From the time at which the ping was due, unless this server was late by more than the client can make up for.
             let timeout = self.config.ping_timeout();
             self.pong_until = Some((self.next_ping + timeout).max(now + timeout / 2));

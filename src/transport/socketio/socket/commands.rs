@@ -33,8 +33,10 @@ impl Socket {
         }
         let parsed = command::parse(&Value::Object(fields).to_string());
         if let Ok(command::Message { command: command::Command::Subscribe { channels, since }, .. }) = &parsed {
-            for (selector, interval) in channels.iter().filter_map(|wanted| wanted.parsed.as_ref().ok()) {
-                self.note_started(selector.clone(), *interval, since.as_deref());
+            // One that asks for history may still be refused, and must not advance the start of an earlier subscription then.
+            let since = since.as_deref().filter(|_| channels.iter().all(|wanted| wanted.backfill.is_none()));
+            for (selector, _) in channels.iter().filter_map(|wanted| wanted.parsed.as_ref().ok()) {
+                self.note_started(selector.clone(), since);
             }
         }
         let Self { commands, stream, end, bad_messages, .. } = self;

@@ -112,7 +112,7 @@ impl Socket {
             self.rooms.note_sent(state);
         }
         // A client that is cut now has not received the initial metrics, and gets the state again.
-        self.started.insert(selector.clone(), (interval, Position { state: 0, ..position.clone() }));
+        self.started.insert(selector.clone(), Position { state: 0, ..position.clone() });
         self.stream.reader.resume_from(selector, interval, &position);
         self.is_changed = true;
     }

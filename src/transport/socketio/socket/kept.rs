@@ -63,7 +63,7 @@ impl Socket {
         let mut socket = Self::open(namespace, state, caller.clone(), saved.sid, true);
         for (selector, interval, since, from) in started {
             socket.stream.reader.resume_from(selector.clone(), interval, &from);
-            socket.started.insert(selector, (interval, since));
+            socket.started.insert(selector, since);
         }
         let interval = |ms: u64| Duration::from_millis(ms);
         socket.rooms.dashboards = saved.dashboards.into_iter().map(|(id, ms)| (id, interval(ms))).collect();
@@ -102,8 +102,8 @@ impl Socket {
 
     /// Returns what is needed to restore the client.
     pub(super) fn saved(&self) -> Saved {
-        let subscriptions = self.stream.reader.selectors().filter_map(|selector| {
-            let (interval, since) = self.started.get(selector)?;
+        let subscriptions = self.stream.reader.intervals().filter_map(|(selector, interval)| {
+            let since = self.started.get(selector)?;
             let interval_ms = interval.as_millis() as u64;
             Some(SavedSubscription { selector: selector.to_string(), interval_ms, since: since.to_string() })
         });
@@ -129,16 +129,15 @@ impl Socket {
     }
 
     /// Notes that a subscription begins now, or at the cursor that the client gave.
-    pub(super) fn note_started(&mut self, selector: Selector, interval: Duration, since: Option<&str>) {
+    pub(super) fn note_started(&mut self, selector: Selector, since: Option<&str>) {
         let reader = &self.stream.reader;
         if self.started.len() >= MAX_STARTED {
             self.started.retain(|selector, _| reader.is_subscribed(selector));
         }
         // Subscribing again changes the interval; what was not delivered stays due.
-        let before =
-            self.started.get(&selector).filter(|_| reader.is_subscribed(&selector)).map(|(_, since)| since.clone());
+        let before = self.started.get(&selector).filter(|_| reader.is_subscribed(&selector)).cloned();
         let now = || Position { state: 0, ..reader.hub().log().position() };
         let since = since.and_then(|since| since.parse().ok()).or(before).unwrap_or_else(now);
-        self.started.insert(selector, (interval, since));
+        self.started.insert(selector, since);
     }
 }

@@ -34,7 +34,7 @@ impl Socket {
         if caller.identity.may(Permission::ReadMetrics) {
             let present = push_figures(packets, "dashboard:data", &caller);
             if let Ok(selector) = Selector::parse(SNAPSHOT) {
-                self.note_started(selector, DASHBOARD_INTERVAL, None);
+                self.note_started(selector, None);
             }
             follow_snapshot(&mut self.stream, DASHBOARD_INTERVAL, Some(&present));
         }

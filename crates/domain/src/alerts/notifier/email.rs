@@ -43,8 +43,9 @@ section! {
         /// Encryption of the connection to the mail server: `starttls` (required of the server), `tls` from the first byte, or
         /// `none`, for a server on this machine.
         tls: MailTls = MailTls::default(),
-        /// User name, if the mail server requires one. Needs `smtp.tls` or a server on this machine.
-        username: Option<String> = None,
+        /// User name, if the mail server requires one. Needs `smtp.tls` or a server on this machine. Never printed: with some
+        /// providers it is a key.
+        username: Secret = Secret::default(),
         /// Password of the user. Never printed.
         password: Secret = Secret::default(),
         /// Sender of alert mails: `tricast@shop.example` or `Tricast <tricast@shop.example>`.
@@ -67,7 +68,7 @@ impl SmtpConfig {
     pub fn check(&self, faults: &mut FaultList) {
         let Some(host) = &self.host else {
             let others = [
-                ("smtp.username", self.username.is_some()),
+                ("smtp.username", !self.username.is_empty()),
                 ("smtp.password", !self.password.is_empty()),
                 ("smtp.from", self.from.is_some()),
                 ("smtp.to", !self.to.is_empty()),
@@ -90,10 +91,10 @@ impl SmtpConfig {
         for to in &self.to {
             faults.add_err("smtp.to", check_mailbox(to));
         }
-        if self.username.is_some() == self.password.is_empty() {
+        if self.username.is_empty() != self.password.is_empty() {
             faults.add("smtp.username", "and smtp.password have to be set together");
         }
-        if self.username.is_some() && self.tls == MailTls::None && !is_loopback(host) {
+        if !self.username.is_empty() && self.tls == MailTls::None && !is_loopback(host) {
             faults.add("smtp.tls", "is \"none\": the password would be readable on the network");
         }
     }
@@ -150,8 +151,9 @@ impl Mailer {
             .tls(tls)
             .port(if *port == 0 { default_port } else { *port })
             .timeout(Some(timeout.0));
-        if let Some(user) = username {
-            transport = transport.credentials(Credentials::new(user.clone(), password.expose().to_owned()));
+        if !username.is_empty() {
+            let credentials = Credentials::new(username.expose().to_owned(), password.expose().to_owned());
+            transport = transport.credentials(credentials);
         }
         Ok(Some(Self {
             transport: transport.build(),

@@ -178,7 +178,7 @@ impl Writer {
             let asked = names.iter().map(|(_, name)| name.clone()).collect();
             let ids = self
                 .notices
-                .with_degraded_notice(shared.store.series(&shared.tenant, asked, shared.config.max_series))
+                .with_degraded_notice(shared.store.series(&shared.tenant, asked, shared.config.series_limits()))
                 .await;
             let ids = match ids {
                 Err(HistoryError::Store(StoreError::Refused)) if names.len() > 1 => {

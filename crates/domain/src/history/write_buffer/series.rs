@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 
-use crate::history::{SeriesId, SeriesName};
+use crate::history::{SeriesId, SeriesLimits, SeriesName};
 use tricast_core::channel::Channel;
 
 /// Series that have points in the buffer, or had some lately.
 #[derive(Debug)]
 pub(super) struct SeriesTable {
-    /// Largest number of series.
-    max: usize,
+    limits: SeriesLimits,
     /// Series by index; `None` for an index that is free.
     all: Vec<Option<Series>>,
     free: Vec<u32>,
@@ -27,10 +26,9 @@ struct Series {
 }
 
 impl SeriesTable {
-    /// Creates an empty table of at most `max` series; zero means any number.
-    pub(super) fn new(max: usize) -> Self {
-        let max = if max == 0 { usize::MAX } else { max };
-        Self { max, all: Vec::new(), free: Vec::new(), by_channel: HashMap::new() }
+    /// Creates an empty table.
+    pub(super) fn new(limits: SeriesLimits) -> Self {
+        Self { limits, all: Vec::new(), free: Vec::new(), by_channel: HashMap::new() }
     }
 
     /// Returns the index of a series that gets a point at the time `at`; `None` without room for it.
@@ -40,7 +38,8 @@ impl SeriesTable {
             series.last = at;
             return Some(*index);
         }
-        if self.len() >= self.max {
+        let of_channel = self.by_channel.get(channel).map_or(0, HashMap::len);
+        if self.limits.room(self.len()) == 0 || self.limits.room_of_channel(of_channel) == 0 {
             return None;
         }
         let name = SeriesName { channel: channel.clone(), field: field.into() };

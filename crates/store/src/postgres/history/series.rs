@@ -6,14 +6,14 @@ use deadpool_postgres::{Client, GenericClient};
 
 use super::begin;
 use crate::postgres::{Abort, lock_tenant, tenant_or_new};
-use tricast_domain::history::{HistoryError, SeriesId, SeriesName};
+use tricast_domain::history::{HistoryError, SeriesId, SeriesLimits, SeriesName};
 
-/// Returns the ids of series by name, and creates missing ones; `None` for those beyond `max` series of the tenant.
+/// Returns the ids of series by name, and creates missing ones; `None` for those beyond the `limits`.
 pub(super) async fn series(
     client: &mut Client,
     tenant: String,
     names: Vec<SeriesName>,
-    max: usize,
+    limits: SeriesLimits,
 ) -> Result<Vec<Option<SeriesId>>, Abort<HistoryError>> {
     let tenant = tenant_or_new(client, &tenant).await?;
     let channels: Vec<&str> = names.iter().map(|name| name.channel.as_str()).collect();
@@ -34,12 +34,25 @@ pub(super) async fn series(
         .prepare_cached("SELECT count(*) FROM tricast_history_series WHERE tenant = $1 AND gone_ms IS NULL")
         .await?;
     let there: i64 = transaction.query_one(&count, &[&tenant]).await?.get(0);
-    let room = if max == 0 { usize::MAX } else { max.saturating_sub(there as usize) };
+    let room = limits.room(there as usize);
+    let count = transaction
+        .prepare_cached(
+            "SELECT channel, count(*) FROM tricast_history_series \
+             WHERE tenant = $1 AND gone_ms IS NULL AND channel = ANY($2) GROUP BY channel",
+        )
+        .await?;
+    let rows = transaction.query(&count, &[&tenant, &channels]).await?;
+    let mut of_channel: HashMap<String, usize> =
+        rows.iter().map(|row| (row.get(0), row.get::<_, i64>(1) as usize)).collect();
     let mut new: Vec<(&str, &str)> = Vec::new();
     for name in channels.iter().copied().zip(fields.iter().copied()) {
         let missing = !known.contains_key(&(name.0.to_owned(), name.1.to_owned())) && !new.contains(&name);
         if missing && new.len() < room {
-            new.push(name);
+            let of_channel = of_channel.entry(name.0.to_owned()).or_default();
+            if limits.room_of_channel(*of_channel) > 0 {
+                *of_channel += 1;
+                new.push(name);
+            }
         }
     }
     if !new.is_empty() {
