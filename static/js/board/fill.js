@@ -46,12 +46,15 @@ export function filled(tiles, columns) {
   return places.map(({ width, height }) => ({ width, height }));
 }
 
+/** Types that need at least half of six columns, as in css/layout.css. */
+const WIDE = new Set(['chart', 'table', 'channels', 'nodes']);
+
 /**
  * Returns the size of a tile in a grid of six columns, as in css/layout.css.
  * @param {string} type
  * @param {Size} size in a grid of twelve
  */
-const halved = (type, { width, height }) => ({ width: Math.min(6, Math.max(type === 'chart' || type === 'table' ? 3 : 2, Math.ceil(width / 2))), height });
+const halved = (type, { width, height }) => ({ width: Math.min(6, Math.max(WIDE.has(type) ? 3 : 2, Math.ceil(width / 2))), height });
 
 /**
  * Sets the sizes of the cards of a dashboard.

@@ -1,7 +1,7 @@
 // @ts-check
 /** Cards of a dashboard in order. A card exists as long as its tile: a moved one keeps its values and its focus. */
 
-import { sizeOf } from '../tiles/index.js';
+import { sizeOf } from '../tiles/kinds.js';
 import { Card } from './card.js';
 import { fillGrid } from './fill.js';
 
@@ -28,12 +28,15 @@ export class Grid {
     this.#kindOfChannel = kindOfChannel;
     // The number of columns follows the width.
     new ResizeObserver(() => this.#fill()).observe(place);
-    new MutationObserver(() => this.#fill()).observe(place, { attributeFilter: ['data-editing'] });
+    // A tile without data is hidden outside edit mode.
+    new MutationObserver(() => this.#fill()).observe(place, { attributeFilter: ['data-editing', 'data-empty'], subtree: true });
   }
 
   /** Lets tiles grow into the holes of the grid. */
   #fill() {
-    const cards = [...this.#cards.values()].sort((one, other) => (one.element.compareDocumentPosition(other.element) & Node.DOCUMENT_POSITION_FOLLOWING ? -1 : 1));
+    const isEditing = this.#place.dataset.editing === 'true';
+    const shown = [...this.#cards.values()].filter(({ element }) => isEditing || element.dataset.empty !== 'true');
+    const cards = shown.sort((one, other) => (one.element.compareDocumentPosition(other.element) & Node.DOCUMENT_POSITION_FOLLOWING ? -1 : 1));
     fillGrid(this.#place, cards.map(({ element, tile }) => ({ element, type: tile.type, size: sizeOf(tile) })));
   }
 
