@@ -6,9 +6,10 @@
 use actix_web::{HttpRequest, HttpResponse, http::header};
 
 use crate::web::{
-    access::{self, Origin},
+    access,
     body::Body,
     config::SESSION_COOKIE,
+    origin::{self, Origin},
     problem::Problem,
     state::{State, WorkerState},
     typed_query::NoParameters,
@@ -76,7 +77,7 @@ pub async fn delete(
 
 /// Refuses pages of other origins, also allowed ones: they would sign the user in as another one.
 fn check_own_page(state: &State, request: &HttpRequest) -> Result<(), Problem> {
-    match access::origin(&state.shared.access, request) {
+    match origin::of(&state.shared.access, request) {
         Origin::Own | Origin::Absent => Ok(()),
         Origin::Allowed | Origin::Foreign => {
             Err(Problem::forbidden("only this server's own pages may sign a browser in or out"))

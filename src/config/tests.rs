@@ -80,7 +80,7 @@ fn machine_keys_need_a_store_and_no_other_key() {
     assert!(stored(|_| {}).is_empty());
     assert!(stored(|c| c.listen = vec!["0.0.0.0:8080".into()]).is_empty(), "every client needs a key");
     assert_eq!(stored(|c| c.auth.secret = "x".repeat(32).as_str().into()), ["auth.secret"]);
-    assert!(stored(|c| (c.data_dir, c.database_url) = (None, "postgres://127.0.0.1/shop".into())).is_empty());
+    assert!(stored(|c| (c.data_dir, c.database_url) = (None, "postgres://shop@127.0.0.1/shop".into())).is_empty());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::{
     access,
     caller::Caller,
-    precondition,
+    origin, precondition,
     problem::Problem,
     state::State,
     typed_query::{self, NoParameters},
@@ -93,7 +93,7 @@ impl<R: Requirement, Q: DeserializeOwned> Authorized<R, Q> {
         let arrived = Instant::now();
         let state = State::of(request)?;
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            access::check_origin(&state, request)?;
+            origin::check(&state, request)?;
         }
         let caller = access::identify(&state, request).await?;
         if !caller.identity.binding().is_some_and(R::is_met_by) {

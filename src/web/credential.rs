@@ -9,8 +9,8 @@ use data_encoding::BASE64;
 use tricast_auth::KEY_PREFIX;
 
 use super::{
-    access::{Origin, origin},
     config::{AccessConfig, SESSION_COOKIE},
+    origin::{self, Origin},
     problem::Problem,
     query::Params,
 };
@@ -115,7 +115,7 @@ fn is_token(text: &str) -> bool {
 
 fn in_cookie(access: &AccessConfig, request: &HttpRequest) -> Option<String> {
     // A page of another origin may have a token of its own, but not the one of this server's pages.
-    let session = access.cookie.is_none() && matches!(origin(access, request), Origin::Own | Origin::Absent);
+    let session = access.cookie.is_none() && matches!(origin::of(access, request), Origin::Own | Origin::Absent);
     let name = access.cookie.as_deref().or(session.then_some(SESSION_COOKIE))?;
     let fields = request.headers().get_all(header::COOKIE).filter_map(|field| field.to_str().ok());
     let pairs = fields.flat_map(|field| field.split(';')).filter_map(|pair| pair.trim().split_once('='));

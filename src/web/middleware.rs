@@ -18,13 +18,13 @@ use actix_web::{
 };
 
 use super::{
-    access::{self, Origin},
     base_path::Location,
     body_drain::Chunked,
     caller::LocalTenant,
     config::AccessConfig,
     connection::{self, Answering},
     connection_limit,
+    origin::{self, Origin},
     problem::{PROBLEM_JSON, Problem},
     request_id::{RequestId, is_valid_id},
     request_span,
@@ -72,7 +72,7 @@ pub async fn around(
     let admitted = connection_limit::asked(request.request());
     let id = request_id(&state, request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
-    let origin = access::origin(&state.shared.access, request.request());
+    let origin = origin::of(&state.shared.access, request.request());
     let place = state.shared.base_path.enter(&mut request);
 
     let chunked = Chunked::hold(&mut request);
@@ -182,7 +182,7 @@ fn guard(access: &AccessConfig, request: &ServiceRequest, origin: Origin) -> Res
         return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, Code::InvalidMessage, detail).and_close());
     }
     check_host(request.headers(), request.version() == actix_web::http::Version::HTTP_11)?;
-    access::check_known_host(access, request.headers())?;
+    origin::check_known_host(access, request.headers())?;
     if request.uri().path_and_query().is_some_and(|address| address.as_str().contains("%00")) {
         return Err(Problem::bad_request("the URL contains %00: U+0000 is not allowed in names and values").and_close());
     }
@@ -195,7 +195,7 @@ fn guard(access: &AccessConfig, request: &ServiceRequest, origin: Origin) -> Res
         return Err(Problem::bad_request("only a GET without a body can be upgraded").and_close());
     }
     if origin == Origin::Foreign && !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
-        return Err(access::foreign_origin(request.request()).and_close());
+        return Err(origin::foreign(request.request()).and_close());
     }
     Ok(())
 }

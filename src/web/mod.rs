@@ -22,6 +22,7 @@ pub mod json_response;
 pub mod machine_keys;
 mod malformed;
 pub mod middleware;
+pub mod origin;
 pub mod parameters;
 pub mod precondition;
 pub mod problem;

@@ -34,7 +34,7 @@ async fn a_fresh_tenant_has_a_default_board() {
     assert_eq!((&board["id"], &board["version"], &boards["dashboards"][0]), (&json!("default"), &json!(1), &board));
     let tile = &board["tiles"][0];
     assert_eq!((&tile["type"], &tile["channel"]), (&json!("number"), &json!("metrics.orders")));
-    assert!(tile.get("options").is_none(), "missing options are left out");
+    assert!(tile.get("fields").is_none(), "missing members are left out");
 }
 
 #[tokio::test]

@@ -55,6 +55,7 @@ use crate::{
     web::{
         access,
         middleware::Reason,
+        origin,
         problem::Problem,
         query::Params,
         route,
@@ -183,7 +184,7 @@ pub(crate) async fn get(
     registry: web::Data<Registry>,
     WorkerState(state): WorkerState,
 ) -> Result<HttpResponse, Problem> {
-    if access::check_origin(&state, &request).is_err() {
+    if origin::check(&state, &request).is_err() {
         return Ok(EngineFailure::Forbidden.into());
     }
     match Query::read(&request) {

@@ -31,7 +31,7 @@ pub(super) use output::{CLOSE_WAIT, FAILED_WAIT};
 use crate::{
     transport::stream::Stream,
     web::{
-        access,
+        access, origin,
         problem::Problem,
         query::Params,
         route,
@@ -97,7 +97,7 @@ pub(crate) async fn open(
     config: web::Data<WebSocketConfig>,
     WorkerState(state): WorkerState,
 ) -> Result<HttpResponse, Problem> {
-    access::check_origin(&state, &request)?;
+    origin::check(&state, &request)?;
     Params::read(&request, &[])?;
     let mut response = handshake(&request).await?;
     let compression = match config.compression {
