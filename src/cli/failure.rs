@@ -104,8 +104,13 @@ fn hint(error: &Error) -> Option<String> {
         Error::Certificate { cause, .. } => return Some(certificate_hint(cause).into()),
         Error::Redirected { from, to } => return Some(redirect_hint(from, to)),
         Error::ProxyLogin => {
-            "Write them into the proxy's URL, HTTPS_PROXY=http://user:password@proxy:3128, or list the server in NO_PROXY."
+            "Write them into the URL of the proxy, HTTPS_PROXY=http://user:password@proxy:3128 (HTTP_PROXY for an http:// URL). \
+             If the server needs no proxy, list its name in NO_PROXY."
         }
+        Error::ProxyTunnel { .. } => {
+            "Check the proxy in HTTPS_PROXY or ALL_PROXY. If the server needs no proxy, list its name in NO_PROXY."
+        }
+        Error::WrongPath { to, .. } => return Some(format!("Use that URL: --url {to}")),
         Error::Gateway { .. } => "Is the server running, and does the proxy connect to its address?",
         Error::NotTricast { status: 401 | 403, .. } => {
             "A proxy in front of the server has its own login: write https://user:password@host/ as the URL."

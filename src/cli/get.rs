@@ -86,12 +86,16 @@ fn value(flags: &GetFlags, body: &Value) -> Result<String, Failure> {
     Ok(if flags.json { output::json(&found) + "\n" } else { text })
 }
 
-/// Returns the failure for a channel that does not exist, with a similar name that does.
+/// Returns the failure for a channel without a value: one that does not exist, with a similar name that does, or a new one.
 async fn missing(server: &Server, channel: &str, error: &Error) -> Failure {
     let text = output::printable(&error.to_string());
     let list = server.get("api/channels", &[]).await.unwrap_or_default();
     let names: Vec<&str> =
         list["channels"].as_array().into_iter().flatten().filter_map(|line| line["channel"].as_str()).collect();
+    if names.contains(&channel) {
+        let text = format!("{channel} has no value yet\n  Wait for the first one: tricast wait {channel}");
+        return Failure::Code(NEGATIVE, text);
+    }
     let in_metrics = format!("metrics.{channel}");
     let near = names.iter().find(|name| **name == in_metrics).copied();
     let hint = match near.or_else(|| spelling::nearest(channel, names.iter().copied())) {

@@ -3,6 +3,7 @@
 use serde_json::{Map, Number, Value, json};
 
 use super::output::printable;
+use crate::config::Span;
 
 /// Fields with their values.
 pub(super) type Fields = Map<String, Value>;
@@ -25,6 +26,8 @@ pub(super) struct Shape {
     pub(super) target: Target,
     /// Labels of samples.
     pub(super) labels: Fields,
+    /// Time to live.
+    pub(super) ttl: Option<Span>,
 }
 
 impl Shape {
@@ -34,19 +37,23 @@ impl Shape {
     /// A sample that is neither a number nor a member of a set.
     pub(super) fn lines(&self, fields: Fields) -> Result<Vec<String>, String> {
         let channel = &self.channel;
-        match &self.target {
-            Target::Value { merge: false } => Ok(vec![json!({"channel": channel, "data": fields}).to_string()]),
-            Target::Value { merge: true } => {
-                Ok(vec![json!({"channel": channel, "data": fields, "merge": true}).to_string()])
-            }
-            Target::Event(event) => Ok(vec![json!({"channel": channel, "event": event, "data": fields}).to_string()]),
+        let mut lines = match &self.target {
+            Target::Value { merge: false } => vec![json!({"channel": channel, "data": fields})],
+            Target::Value { merge: true } => vec![json!({"channel": channel, "data": fields, "merge": true})],
+            Target::Event(event) => vec![json!({"channel": channel, "event": event, "data": fields})],
             Target::Sample(kind) => {
-                fields.into_iter().map(|(field, value)| self.sample(kind, &field, &value)).collect()
+                fields.into_iter().map(|(field, value)| self.sample(kind, &field, &value)).collect::<Result<_, _>>()?
+            }
+        };
+        if let Some(ttl) = self.ttl {
+            for line in &mut lines {
+                line["ttl"] = ttl.as_millis().into();
             }
         }
+        Ok(lines.iter().map(Value::to_string).collect())
     }
 
-    fn sample(&self, kind: &str, field: &str, value: &Value) -> Result<String, String> {
+    fn sample(&self, kind: &str, field: &str, value: &Value) -> Result<Value, String> {
         let fits = value.is_number() || (kind == "set" && value.is_string());
         if !fits {
             return Err(format!("{}={}: a {kind} takes a number", printable(field), printable(&value.to_string())));
@@ -57,7 +64,7 @@ impl Shape {
         if !self.labels.is_empty() {
             line["labels"] = self.labels.clone().into();
         }
-        Ok(line.to_string())
+        Ok(line)
     }
 }
 
@@ -309,7 +316,7 @@ mod tests {
     #[test]
     fn fields_become_lines_of_the_protocol() {
         let fields = || Fields::from_iter([("latency".to_owned(), json!(12)), ("rows".to_owned(), json!(3))]);
-        let shape = |target| Shape { channel: "metrics.shop".into(), target, labels: Fields::new() };
+        let shape = |target| Shape { channel: "metrics.shop".into(), target, labels: Fields::new(), ttl: None };
         for (target, expected) in [
             (Target::Value { merge: false }, vec![json!({"channel": "metrics.shop", "data": fields()})]),
             (Target::Value { merge: true }, vec![json!({"channel": "metrics.shop", "data": fields(), "merge": true})]),
@@ -325,6 +332,12 @@ mod tests {
             let lines = shape(target).lines(fields()).unwrap();
             let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
             assert_eq!(lines, expected);
+        }
+        for target in [Target::Value { merge: true }, Target::Event("x".into()), Target::Sample("timing")] {
+            let shape = Shape { ttl: Some(Span::from_secs(300)), ..shape(target) };
+            for line in shape.lines(fields()).unwrap() {
+                assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["ttl"], 300_000);
+            }
         }
         let text = Fields::from_iter([("latency".to_owned(), json!("fast"))]);
         assert!(shape(Target::Sample("timing")).lines(text).unwrap_err().contains("a timing takes a number"));

@@ -14,6 +14,7 @@ use super::{
     output::{self, printable},
     server::{self, ServerFlags},
 };
+use crate::config::Span;
 
 /// Most lines of the protocol in one request.
 const BATCH: usize = 1_000;
@@ -27,6 +28,10 @@ const AHEAD: usize = 1_000;
 /// Shortest and longest time between two attempts.
 const RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
+
+/// Shortest and longest time to live that the server accepts.
+const SHORTEST_TTL: Span = Span::from_secs(1);
+const LONGEST_TTL: Span = Span::from_days(366);
 
 /// Flags of `tricast push`.
 #[derive(Args, Clone, Debug)]
@@ -60,6 +65,9 @@ pub(super) struct PushFlags {
     /// Label of samples; may be repeated
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
+    /// End the channel if nothing writes to it for this time, such as 30s, 5m or 7d
+    #[arg(long, value_name = "SPAN", value_parser = ttl)]
+    ttl: Option<Span>,
     /// Name of the field of bare numbers
     #[arg(long, value_name = "FIELD", default_value = "value")]
     field: String,
@@ -68,6 +76,16 @@ pub(super) struct PushFlags {
     json: bool,
     #[command(flatten)]
     server: ServerFlags,
+}
+
+/// Parses a time to live.
+fn ttl(text: &str) -> Result<Span, String> {
+    let span = Span::parse(text).ok().filter(|_| text.contains(|char: char| char.is_ascii_alphabetic()));
+    match span {
+        Some(span) if SHORTEST_TTL <= span && span <= LONGEST_TTL => Ok(span),
+        Some(_) => Err("a channel lives for 1s to 366d".into()),
+        None => Err("write a time with its unit, such as 30s, 5m, 2h or 7d".into()),
+    }
 }
 
 impl PushFlags {
@@ -90,7 +108,7 @@ impl PushFlags {
         if self.channel.ends_with('*') {
             return Err(Failure::usage("push takes a channel, not a pattern"));
         }
-        Ok(Shape { channel: self.channel.clone(), target, labels })
+        Ok(Shape { channel: self.channel.clone(), target, labels, ttl: self.ttl })
     }
 
     /// Returns the fields of the arguments.

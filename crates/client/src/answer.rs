@@ -1,7 +1,7 @@
 //! Reads responses. A response that is not of a tricast server shows that the URL, or a proxy on the way, is wrong.
 
 use jiff::{Timestamp, fmt::rfc2822};
-use reqwest::{Response, StatusCode, header};
+use reqwest::{Response, StatusCode, Url, header};
 use serde::Deserialize;
 use serde_json::Value;
 use std::time::Duration;
@@ -65,6 +65,9 @@ pub(crate) async fn refusal(asked: &Asked, response: Response) -> Error {
     let found = describe(&response);
     let body = body(asked, response).await.unwrap_or_default();
     if is_problem && let Ok(problem) = serde_json::from_slice::<Wire>(&body) {
+        if let Some(to) = url_below(asked, &problem) {
+            return Error::WrongPath { from: asked.url.clone(), to };
+        }
         return Error::Problem(Box::new(Problem { retry_after, clock_ahead, ..problem.into() }));
     }
     match status.as_u16() {
@@ -75,6 +78,13 @@ pub(crate) async fn refusal(asked: &Asked, response: Response) -> Error {
         status @ 502..=504 => Error::Gateway { status, by },
         _ => not_tricast(asked, status, found),
     }
+}
+
+/// Returns the URL of a server that says which sub-path it has.
+fn url_below(asked: &Asked, problem: &Wire) -> Option<String> {
+    let path = problem.detail.as_deref()?.strip_prefix("this server is below ")?;
+    let is_path = problem.status == 404 && path.starts_with('/');
+    is_path.then(|| Url::parse(&asked.url).ok()?.join(path).ok()).flatten().map(String::from)
 }
 
 /// Fields of an error response, and of an `error` event of a stream.
@@ -139,6 +149,17 @@ fn clock_ahead(date: &str, now: Timestamp) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_sub_path_of_a_server_is_part_of_its_url() {
+        let url = |detail: &str| {
+            let asked = Asked { host: String::new(), url: "https://live.example/ws".into(), is_https: true };
+            let problem = Wire { status: 404, code: String::new(), title: String::new(), detail: Some(detail.into()) };
+            url_below(&asked, &problem)
+        };
+        assert_eq!(url("this server is below /tricast/").as_deref(), Some("https://live.example/tricast/"));
+        assert_eq!(url("there is no channel \"x\""), None);
+    }
 
     #[test]
     fn a_clock_that_differs_by_much_is_noticed() {

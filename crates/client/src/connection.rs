@@ -9,7 +9,8 @@
 //!
 //! Changes are make-before-break: the old link delivers until the new one is open, and `position` drops duplicates. A transport
 //! that fails or stays silent is replaced by the next one, and a better one is tried again later, beside the running link. A server
-//! that can't be reached says nothing about the transport, so the same one is tried again.
+//! that can't be reached says nothing about the transport, so the same one is tried again. So is a transport that has worked and was
+//! interrupted, until that happens too often within a short time.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -27,8 +28,15 @@ use crate::{
 const OPEN: Duration = Duration::from_secs(4);
 const LONGEST_OPEN: Duration = Duration::from_secs(12);
 
-/// A link that was alive for less than this counts as failed.
+/// A link that was alive for less than this is short.
 const SHORTEST_GOOD: Duration = Duration::from_secs(5);
+
+/// Short links in a row after which the next transport is tried: something on the way cuts them.
+const MOST_SHORT_LINKS: u32 = 3;
+
+/// Attempts with a transport that has worked before, of which no link came, after which the next transport is tried. The server is
+/// probably restarting behind a proxy.
+const MOST_ATTEMPTS: u32 = 3;
 
 /// Delay before a better transport is tried again; it doubles each time.
 const BETTER: Duration = Duration::from_secs(30);
@@ -123,6 +131,12 @@ pub(crate) struct Connection {
     next: Transport,
     /// Failures in a row.
     failures: u32,
+    /// Short links in a row, all of the same transport.
+    short_links: u32,
+    /// Attempts since the last link.
+    attempts: u32,
+    /// Transport of the last link.
+    worked: Option<Transport>,
     /// Refusals of the token in a row.
     refusals: u32,
     better_tries: u32,
@@ -132,7 +146,6 @@ pub(crate) struct Connection {
     better_at: Option<Instant>,
     /// Channels that the token does not permit.
     denied: HashSet<String>,
-    has_worked: bool,
     /// First reason of a failure since a link worked.
     reason: Option<Error>,
 }
@@ -157,6 +170,9 @@ impl Connection {
             opening: None,
             next: choice.first(),
             failures: 0,
+            short_links: 0,
+            attempts: 0,
+            worked: None,
             refusals: 0,
             better_tries: 0,
             lost_at: Instant::now(),
@@ -164,7 +180,6 @@ impl Connection {
             retry_at: Some(Instant::now()),
             better_at: None,
             denied: HashSet::new(),
-            has_worked: false,
             reason: None,
         }
     }
@@ -288,13 +303,16 @@ impl Connection {
     fn opened(&mut self) -> Heard {
         self.active = self.opening.take();
         self.refusals = 0;
-        self.has_worked = true;
+        self.attempts = 0;
         self.reason = None;
         if let Some(attempt) = &mut self.active {
             attempt.opened = Some(Instant::now());
         }
         self.plan_better();
         let transport = self.active.as_ref().map_or(self.next, |attempt| attempt.transport);
+        if self.worked.replace(transport) != Some(transport) {
+            self.short_links = 0;
+        }
         Heard::Status(Status::Live(transport))
     }
 
@@ -321,27 +339,35 @@ impl Connection {
             return Ok(None);
         }
         let lived = attempt.opened.map(|opened| opened.elapsed().saturating_sub(silent));
-        let worked = lived.is_some_and(|lived| lived >= SHORTEST_GOOD);
-        if worked {
-            self.failures = 0;
+        match lived {
+            Some(lived) if lived >= SHORTEST_GOOD => (self.failures, self.short_links) = (0, 0),
+            Some(_) => self.short_links += 1,
+            None => self.attempts += 1,
         }
         if self.failures == 0 {
             self.lost_at = Instant::now();
         }
-        let is_interruption = lived.is_some() && self.failures == 0;
+        let is_interruption = match lived {
+            // A link that is open and carries nothing takes long to be noticed.
+            Some(_) if !silent.is_zero() => self.failures == 0,
+            Some(_) => self.short_links < MOST_SHORT_LINKS,
+            None => {
+                let is_of_the_server = matches!(error, Error::Gateway { .. } | Error::Lost { .. });
+                is_of_the_server && self.worked == Some(attempt.transport) && self.attempts < MOST_ATTEMPTS
+            }
+        };
         let next = match self.choice {
             Choice::Auto => attempt.transport.next(),
             Choice::Only(_) => None,
         };
-        let is_of_the_transport =
-            !worked && !is_interruption && retry_after.is_none() && !error.is_of_every_transport();
+        let is_of_the_transport = !is_interruption && retry_after.is_none() && !error.is_of_every_transport();
         if let (true, Some(next)) = (is_of_the_transport, next) {
             self.reason.get_or_insert_with(|| error.clone());
             self.begin(next)?;
             return Ok(Some(Heard::Status(Status::Fallback { from: attempt.transport, to: next, reason: error })));
         }
         let reason = if error.is_of_every_transport() { error } else { self.reason.take().unwrap_or(error) };
-        if !self.has_worked && (self.patience == Patience::GiveUp || !reason.is_temporary()) {
+        if self.worked.is_none() && (self.patience == Patience::GiveUp || !reason.is_temporary()) {
             return Err(reason);
         }
         let is_ladder_over = is_of_the_transport && next.is_none();

@@ -53,8 +53,24 @@ pub enum Error {
         to: String,
     },
     /// A forward proxy requires its own user and password.
-    #[error("the proxy requires a user and a password (407)")]
+    #[error("the proxy requires a user and a password, and received none or wrong ones (407)")]
     ProxyLogin,
+    /// A forward proxy does not connect to the server.
+    #[error("the proxy does not connect to {host}: {cause}")]
+    ProxyTunnel {
+        /// Host and port.
+        host: String,
+        /// What the proxy did instead.
+        cause: String,
+    },
+    /// The URL is not below the sub-path of the server.
+    #[error("this server is not at {from} but at {to}")]
+    WrongPath {
+        /// The requested URL, without a query.
+        from: String,
+        /// URL of the server.
+        to: String,
+    },
     /// A proxy in front of the server has no response of the server.
     #[error("{status} from {by}: it does not reach the tricast server behind it")]
     Gateway {
@@ -132,7 +148,10 @@ impl Error {
 
     /// Returns whether no connection was possible, so that the server received nothing.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::UnknownHost(_) | Self::ConnectionRefused(_) | Self::Unreachable { .. })
+        matches!(
+            self,
+            Self::UnknownHost(_) | Self::ConnectionRefused(_) | Self::Unreachable { .. } | Self::ProxyTunnel { .. }
+        )
     }
 
     /// Returns whether the same request may succeed later: the server was not reached, is busy, or is starting.
@@ -158,6 +177,8 @@ impl Error {
                     | Self::Certificate { .. }
                     | Self::Redirected { .. }
                     | Self::ProxyLogin
+                    | Self::ProxyTunnel { .. }
+                    | Self::WrongPath { .. }
                     | Self::Ended(_)
             )
     }
@@ -167,7 +188,13 @@ impl Error {
         let (causes, last) = causes(error);
         let has = |part: &str| causes.contains(part);
         let host = host.to_owned();
-        if has("dns error") || has("failed to lookup address") {
+        if has("proxy authorization required") || has("proxy authentication required") {
+            Self::ProxyLogin
+        } else if has("tunnel error: unsuccessful") {
+            Self::ProxyTunnel { host, cause: "it refused the tunnel".into() }
+        } else if has("tunnel error: unexpected end of file") {
+            Self::ProxyTunnel { host, cause: "it closed the connection".into() }
+        } else if has("dns error") || has("failed to lookup address") {
             let name = host.rsplit_once(':').map_or(&*host, |(name, _)| name);
             Self::UnknownHost(name.to_owned())
         } else if has("onnection refused") {
@@ -176,8 +203,6 @@ impl Error {
             Self::NoTls(host)
         } else if has("certificate") || has("UnknownIssuer") {
             Self::Certificate { host, cause: last }
-        } else if has("proxy authentication required") {
-            Self::ProxyLogin
         } else if !is_https && (has("invalid HTTP version") || has("invalid HTTP status")) {
             Self::TlsExpected(host)
         } else if error.is_connect() {

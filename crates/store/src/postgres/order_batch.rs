@@ -159,7 +159,7 @@ async fn lock(
         .await?;
     let rows = client.query(&lock, &[&names.into_iter().collect::<Vec<_>>()]).await?;
     // Without a row nothing is changed.
-    let id = TransactionId(rows.first().map_or(0, |row| row.get(5)));
+    let id = TransactionId::new(rows.first().map_or(0, |row| row.get(5)));
     let now = rows.first().map_or(0, |row| row.get(7));
     let tenants = rows.into_iter().map(|row| {
         let tenant = Tenant {

@@ -22,7 +22,7 @@ const LOCK: i64 = 0x74_7269_6361_7374;
 pub(super) const MIGRATING: Duration = Duration::from_secs(120);
 
 /// All migrations, in order; the first one creates schema 1.
-const MIGRATIONS: [(&str, &str); 7] = [
+const MIGRATIONS: [(&str, &str); 8] = [
     ("orders and dashboards", include_str!("schema/1_orders_and_dashboards.sql")),
     ("history", include_str!("schema/2_history.sql")),
     ("alerts", include_str!("schema/3_alerts.sql")),
@@ -30,6 +30,7 @@ const MIGRATIONS: [(&str, &str); 7] = [
     ("ended channels", include_str!("schema/5_ended_channels.sql")),
     ("row counts", include_str!("schema/6_row_counts.sql")),
     ("keys", include_str!("schema/7_keys.sql")),
+    ("commits", include_str!("schema/8_commits.sql")),
 ];
 
 /// Brings the database up to date: runs the migrations that it lacks.

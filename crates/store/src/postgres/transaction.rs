@@ -1,8 +1,10 @@
 //! A change as one transaction under the lock of its tenant's row, and the outcome of commits that were not confirmed.
 //!
-//! A connection that breaks during `COMMIT` leaves the outcome open. So each transaction records its id first, and
-//! PostgreSQL is queried on another connection how it ended (`txid_status`). A caller gets an error only if the change
-//! was not made.
+//! A connection that breaks during `COMMIT` leaves the outcome open. So each transaction stores a random mark with its commit,
+//! and another connection looks for it. A caller gets an error only if the change was not made.
+//!
+//! The id of the transaction alone does not identify it: after a crash PostgreSQL assigns ids again whose first use did not
+//! reach the disk, and `txid_status` then describes a later transaction.
 
 use std::time::Duration;
 
@@ -22,9 +24,39 @@ pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 /// runs.
 const QUERY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Id of a transaction in PostgreSQL.
+/// Number of rows for marks. A mark is overwritten by the next transaction that takes its row; later lookups find no outcome.
+const SLOTS: i64 = 4096;
+
+/// Identity of a transaction.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TransactionId(pub(super) i64);
+pub(super) struct TransactionId {
+    /// Id in PostgreSQL.
+    number: i64,
+    /// Random number that is stored with the commit.
+    mark: i64,
+}
+
+impl TransactionId {
+    /// Returns the identity of the transaction with this id in PostgreSQL.
+    pub(super) fn new(number: i64) -> Self {
+        Self { number, mark: fastrand::i64(..) }
+    }
+
+    fn slot(self) -> i64 {
+        self.mark.rem_euclid(SLOTS)
+    }
+
+    /// Returns the statements that end the transaction, as one message. No other lock is taken after that of the slot, so
+    /// transactions that share one wait for each other's commit and not in a circle.
+    fn commit(self) -> String {
+        format!(
+            "INSERT INTO tricast_commits (slot, mark) VALUES ({}, {}) \
+             ON CONFLICT (slot) DO UPDATE SET mark = excluded.mark; COMMIT",
+            self.slot(),
+            self.mark
+        )
+    }
+}
 
 /// Reason why a transaction was not confirmed.
 pub(super) enum CommitError {
@@ -78,7 +110,7 @@ impl Link {
     /// # Errors
     /// [`CommitError`]; the connection is closed then.
     pub(super) async fn commit(&self, client: Client, id: TransactionId) -> Result<Client, CommitError> {
-        match timeout(self.patience, client.batch_execute("COMMIT")).await {
+        match timeout(self.patience, client.batch_execute(&id.commit())).await {
             Ok(Ok(())) => Ok(client),
             Ok(Err(error)) => {
                 self.give_up(client);
@@ -111,26 +143,44 @@ impl Link {
                 if let Ok(client) = self.pool.get().await
                     && let Ok(status) = status(&client, id).await
                 {
-                    match status.as_deref() {
-                        Some("committed") => return Some(true),
-                        Some("aborted") => return Some(false),
-                        Some(_) => {}
-                        // PostgreSQL has forgotten the transaction.
-                        None => return None,
+                    match status {
+                        Outcome::Committed => return Some(true),
+                        Outcome::Aborted => return Some(false),
+                        Outcome::InProgress => {}
+                        Outcome::Forgotten => return None,
                     }
                 }
                 sleep(QUERY_INTERVAL).await;
             }
         });
         let committed = asked.await.ok().flatten();
-        tracing::warn!(transaction = id.0, ?committed, "a commit was not confirmed; its outcome was looked up");
+        tracing::warn!(transaction = id.number, ?committed, "a commit was not confirmed; its outcome was looked up");
         committed
     }
 }
 
-async fn status(client: &Client, id: TransactionId) -> Result<Option<String>, tokio_postgres::Error> {
-    let read_on_pool = client.prepare_cached("SELECT txid_status($1)").await?;
-    Ok(client.query_one(&read_on_pool, &[&id.0]).await?.get(0))
+/// State of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Committed,
+    Aborted,
+    InProgress,
+    /// PostgreSQL has forgotten the transaction, or its mark was overwritten.
+    Forgotten,
+}
+
+async fn status(client: &Client, id: TransactionId) -> Result<Outcome, tokio_postgres::Error> {
+    let read_status = client.prepare_cached("SELECT txid_status($1)").await?;
+    let status: Option<String> = client.query_one(&read_status, &[&id.number]).await?.get(0);
+    // Read after the status, so that the mark of a transaction that has just ended is visible.
+    let read_mark = client.prepare_cached("SELECT mark FROM tricast_commits WHERE slot = $1").await?;
+    let mark: Option<i64> = client.query_opt(&read_mark, &[&id.slot()]).await?.map(|row| row.get(0));
+    Ok(match status.as_deref() {
+        _ if mark == Some(id.mark) => Outcome::Committed,
+        Some("aborted") => Outcome::Aborted,
+        Some("in progress") => Outcome::InProgress,
+        _ => Outcome::Forgotten,
+    })
 }
 
 /// Locks the tenant's row until the end of the transaction. Returns the tenant's number.
@@ -146,5 +196,5 @@ async fn lock(client: &Client, tenant: &str) -> Result<(i64, TransactionId), tok
             client.query_one(&lock, &[&tenant]).await?
         }
     };
-    Ok((row.get(0), TransactionId(row.get(1))))
+    Ok((row.get(0), TransactionId::new(row.get(1))))
 }

@@ -143,3 +143,19 @@ async fn a_commit_that_can_not_be_looked_up_is_reported_as_unknown() {
     proxy.will(Does::CutsForGood);
     assert_eq!(store.insert("shop", board("a"), 9, event()).await.unwrap_err(), StoreError::Unknown.into());
 }
+
+#[tokio::test]
+async fn another_transaction_with_the_same_number_confirms_nothing() {
+    let store = open(&Cluster::shared().database()).await;
+    store.create("shop", draft("Ada")).await.unwrap();
+    let client = store.inner.link.client().await.unwrap();
+    client.batch_execute(transaction::BEGIN).await.unwrap();
+    let number: i64 = client.query_one("SELECT txid_current()", &[]).await.unwrap().get(0);
+    let mine = transaction::TransactionId::new(number);
+    let Ok(client) = store.inner.link.commit(client, mine).await else { panic!("was not committed") };
+    drop(client);
+    assert_eq!(store.inner.link.was_committed(mine).await, Some(true));
+    // As after a crash, which makes PostgreSQL assign a number again.
+    let lost = transaction::TransactionId::new(number);
+    assert_eq!(store.inner.link.was_committed(lost).await, None);
+}
