@@ -94,8 +94,12 @@ describe('tiles', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
       levelOf('down', 'status', { levels: { down: 'plain' } }),
       levelOf('__proto__', 'status', { levels: {} }),
       levelOf(null, 'status'),
+      levelOf(NaN, '', { thresholds: { critical: 10 } }),
+      levelOf(81, 'load', {}, [{ at: 80, below: false, level: 'critical', rule: 'high load' }]),
+      levelOf(79, 'load', {}, [{ at: 80, below: false, level: 'critical', rule: 'high load' }]),
+      levelOf(0, 'up', {}, [{ at: 2, below: false, level: 'warning', rule: 'too many' }]),
     ]);
-    assert.deepEqual(levels, ['good', 'warning', 'critical', 'warning', 'critical', 'plain', 'critical', 'good', 'plain', 'warning', 'critical', 'plain', 'plain', 'plain']);
+    assert.deepEqual(levels, ['good', 'warning', 'critical', 'warning', 'critical', 'plain', 'critical', 'good', 'plain', 'warning', 'critical', 'plain', 'plain', 'plain', 'plain', 'critical', 'good', 'critical']);
   });
 
   test('a strip of states has the worst state of each part, and the uptime is that of the known time', async (t) => {
@@ -139,6 +143,7 @@ describe('tiles', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     const server = await startServer(t);
     const tiles = [
       { type: 'gauge', title: 'Gauge', channel: 'metrics.shop', field: 'load_percent', options: { thresholds: { warning: 70, critical: 90 } } },
+      { type: 'gauge', title: 'Ruled', channel: 'metrics.shop', field: 'b' },
       { type: 'bar', title: 'Bars', channel: 'metrics.shop', fields: ['a', 'b'] },
       { type: 'state', title: 'State', channel: 'metrics.shop', field: 'status' },
       { type: 'status', title: 'Status', channel: 'metrics.shop', field: 'a', options: { thresholds: { critical: 100 } } },
@@ -154,9 +159,13 @@ describe('tiles', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
       { channel: 'metrics.host.two', data: { a: 2, status: 'down' } },
     ]);
     await server.send('PUT', 'api/dashboards/default', { name: 'Shop', tiles });
+    await server.send('POST', 'api/alerts/rules', { id: 'b', name: 'Much b', channel: 'metrics.shop', field: 'b', condition: { above: 8 }, severity: 'critical' });
     const page = await openPage(t);
     await page.goto(server.url);
     await waitForBadge(page, 'live');
+    // The limits of alert rules count, too.
+    await tile(page, 'Ruled').locator('.gauge[data-level=critical] .gauge-mark-critical').waitFor();
+    await tile(page, 'Bars').locator('.bar[data-level=critical]', { hasText: 'B' }).waitFor();
     await tile(page, 'Gauge').locator('.gauge[data-level=critical] .gauge-value', { hasText: '95' }).waitFor();
     await tile(page, 'Bars').locator('.bar', { hasText: /^B10$/ }).waitFor();
     await tile(page, 'State').locator('.state-value', { hasText: 'In progress' }).waitFor();

@@ -120,11 +120,12 @@ describe('time and appearance of charts', { ...TOGETHER, concurrency: 3, timeout
     await page.locator('#time-last').getByRole('button').click();
     await waitForQuery(page, ({ range }) => range === '21d', 'three weeks');
     await menu.press('Enter');
-    await page.getByLabel('From').fill('2026-01-05T10:00');
-    await page.getByLabel('To', { exact: true }).fill('2026-01-05T09:00');
+    const time = page.locator('#time-between');
+    await time.getByLabel('From').fill('2026-01-05T10:00');
+    await time.getByLabel('To', { exact: true }).fill('2026-01-05T09:00');
     await page.getByRole('button', { name: 'Show this time' }).click();
     assert.equal(query(page).range, '21d', 'an end before the beginning is refused');
-    await page.getByLabel('To', { exact: true }).fill('2026-01-05T12:30');
+    await time.getByLabel('To', { exact: true }).fill('2026-01-05T12:30');
     await page.getByRole('button', { name: 'Show this time' }).click();
     await waitForQuery(page, (range) => lengthOf(range) === 9_000, 'two and a half hours');
     assert.match(await page.locator('#time-label').textContent(), /Jan/);

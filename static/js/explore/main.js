@@ -142,7 +142,7 @@ addEventListener('keydown', (event) => {
   search.focus();
 });
 subscriptions.onUpdate((channel, data) => {
-  if (channel === 'metrics.revenue' && typeof data.currency === 'string') currency = data.currency;
+  if (channel === 'metrics.revenue' && typeof data?.currency === 'string') currency = data.currency;
 });
 subscriptions.onStatus((status) => {
   badge.announce(status);

@@ -5,7 +5,7 @@ import { element, setText } from '../dom.js';
 import { isMoney, kindOf, nameOf, numericFields, valueAt } from '../fields.js';
 import { NO_DATA, empty } from './empty.js';
 import { followLatest } from './latest.js';
-import { limitsOf } from './gauge.js';
+import { endsOf } from './gauge.js';
 import { levelOf } from './level.js';
 
 const MOST_BARS = 24;
@@ -44,18 +44,20 @@ export function mountBar(tile, body, context) {
         row.remove();
         lines.delete(field);
       }
-      const read = fields.map((field) => ({ field, kind: kindOf(field, options.unit), value: valueAt(latest.data, field) }));
+      const read = fields.map((field) => ({ field, kind: kindOf(field, options.unit), value: valueAt(latest.data, field), limits: context.limits.of(channel, field, options) }));
       for (const { kind, value } of read) highest.set(kind.scale, Math.max(highest.get(kind.scale) ?? 0, kind.number(value) || 0));
-      for (const { field, kind, value } of read) {
+      const limitsOn = (/** @type {string} */ scale) => read.flatMap(({ kind, limits }) => (kind.scale === scale ? limits : []));
+      for (const { field, kind, value, limits } of read) {
         const line = lines.get(field) ?? create(field);
         const { text, unit } = kind.read(value, { currency: context.currency() });
         setText(line.value, unit === '' ? text : `${text} ${unit}`);
-        const { min, max } = limitsOf(options, kind.scale, highest.get(kind.scale) ?? 0);
+        const { min, max } = endsOf(options, kind.scale, highest.get(kind.scale) ?? 0, limitsOn(kind.scale));
         const part = Math.min(1, Math.max(0, (kind.number(value) - min) / (max - min))) || 0;
         line.bar.style.setProperty('--part', part.toFixed(4));
-        line.row.dataset.level = levelOf(kind.number(value), '', options);
+        line.row.dataset.level = levelOf(kind.number(value), '', options, limits);
       }
     },
+    rangeChanged: () => (latest.changed = true), // the limits, too, may have changed
     close: () => {
       latest.end();
       money?.();

@@ -1,12 +1,12 @@
 // @ts-check
-/** Gauge: a number between two limits as an arc, with marks at `options.thresholds`. */
+/** Gauge: a number between two limits as an arc, with marks at its limits. */
 
 import { element, setText } from '../dom.js';
 import { isMoney, kindOf, valueAt } from '../fields.js';
 import { NOTHING } from '../format.js';
 import { NO_DATA, empty } from './empty.js';
 import { followLatest } from './latest.js';
-import { isLimit, levelOf, thresholdsOf } from './level.js';
+import { levelOf } from './level.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
 /** The arc: three quarters of a circle, open at the bottom. */
@@ -49,22 +49,23 @@ export function mountGauge(tile, body, context) {
       setText(unit, suffix === '' ? '' : ` ${suffix}`);
       note.hidden = latest.data !== null;
       highest = Math.max(highest, number || 0);
-      const { min, max } = limitsOf(options, kind.scale, highest);
+      const limits = context.limits.of(channel, field, options);
+      const { min, max } = endsOf(options, kind.scale, highest, limits);
       const part = Number.isNaN(number) ? 0 : Math.min(1, Math.max(0, (number - min) / (max - min || 1)));
       // A dash of length zero would be drawn as a dot by round ends.
       bar.setAttribute('stroke-dasharray', `${(part * 100).toFixed(2)} 200`);
       bar.setAttribute('visibility', part > 0 ? 'visible' : 'hidden');
-      figure.dataset.level = Number.isNaN(number) ? 'plain' : levelOf(number, '', options);
+      figure.dataset.level = levelOf(number, '', options, limits);
       const plain = (/** @type {number} */ end) => [kind.drawn(end, setting)].map(({ text, unit }) => `${text.replace(/\.0+$/, '')} ${unit}`.trim())[0];
       setText(ends, `${plain(min)} to ${plain(max)}`);
-      if (marked === `${min} ${max}`) return;
-      marked = `${min} ${max}`;
+      const inside = limits.filter(({ at }) => at > min && at < max);
+      const places = JSON.stringify([min, max, inside]);
+      if (marked === places) return;
+      marked = places;
       svg.querySelectorAll('.gauge-mark').forEach((mark) => mark.remove());
-      for (const name of /** @type {const} */ (['warning', 'critical'])) {
-        const limit = thresholdsOf(options)[name];
-        if (isLimit(limit) && limit > min && limit < max) svg.append(mark(name, (limit - min) / (max - min)));
-      }
+      svg.append(...inside.map(({ at, level }) => mark(level, (at - min) / (max - min))));
     },
+    rangeChanged: () => (latest.changed = true), // the limits, too, may have changed
     close: () => {
       latest.end();
       money();
@@ -77,13 +78,12 @@ export function mountGauge(tile, body, context) {
  * @param {Record<string, any>} options
  * @param {string} scale of the kind of the values
  * @param {number} highest value so far
+ * @param {readonly import('../limits.js').Limit[]} limits
  */
-export function limitsOf(options, scale, highest) {
-  const min = isLimit(options.min) ? options.min : 0;
-  const { warning, critical } = thresholdsOf(options);
-  const limits = [warning, critical].filter(isLimit).map((limit) => limit * 1.1);
-  const natural = scale === '%' ? 100 : scale === 'ratio' ? 1 : roundAbove(Math.max(highest, ...limits));
-  const max = isLimit(options.max) ? options.max : natural;
+export function endsOf(options, scale, highest, limits) {
+  const min = Number.isFinite(options.min) ? options.min : 0;
+  const natural = scale === '%' ? 100 : scale === 'ratio' ? 1 : roundAbove(Math.max(highest, ...limits.map(({ at }) => at * 1.1)));
+  const max = Number.isFinite(options.max) ? options.max : natural;
   return { min, max: max > min ? max : min + 1 };
 }
 

@@ -1,5 +1,7 @@
 // @ts-check
-/** Judges values: a number by the limits of its tile, a word or a boolean by its meaning. */
+/** Judges values: a number by its limits, a word or a boolean by its meaning. */
+
+import { beyond, limitsOfTile } from '../limits.js';
 
 /** @typedef {'plain' | 'good' | 'warning' | 'critical'} Level */
 
@@ -13,14 +15,15 @@ const WORDS = {
 const IS_UP = /(^|[_.-])(up|ok|healthy|alive|online|ready|connected|running|available|reachable|success)$/i;
 
 /**
- * Returns the level of a value. `options.thresholds` has the limits of numbers, `{warning?, critical?, below?}`: upper ones, or
- * lower ones with `below` or if the critical one is the lower one. `options.levels` maps values to levels.
+ * Returns the level of a value. `options.levels` maps values to levels; a number is judged by its limits, and without any by the
+ * meaning of its field.
  * @param {unknown} value
  * @param {string} field
  * @param {Record<string, any>} [options] of the tile
+ * @param {readonly import('../limits.js').Limit[]} [limits] of the field, the severest last: with those of alert rules
  * @returns {Level}
  */
-export function levelOf(value, field, options = {}) {
+export function levelOf(value, field, options = {}, limits = limitsOfTile(options.thresholds)) {
   const own = ownLevel(value, options.levels);
   if (own !== null) return own;
   if (typeof value === 'string') {
@@ -28,11 +31,12 @@ export function levelOf(value, field, options = {}) {
     return known ?? 'plain';
   }
   if (typeof value === 'boolean') return value ? (IS_UP.test(field) ? 'good' : 'plain') : IS_UP.test(field) ? 'critical' : 'plain';
-  if (typeof value !== 'number') return 'plain';
-  const { warning, critical, below } = thresholdsOf(options);
-  if (!isLimit(warning) && !isLimit(critical)) return IS_UP.test(field) ? (value > 0 ? 'good' : 'critical') : 'plain';
-  const exceeds = (/** @type {unknown} */ limit) => isLimit(limit) && (below ? value < limit : value > limit);
-  return exceeds(critical) ? 'critical' : exceeds(warning) ? 'warning' : 'good';
+  if (typeof value !== 'number' || Number.isNaN(value)) return 'plain';
+  const limit = beyond(value, limits);
+  if (limit !== null) return limit.level;
+  // A rule about something else does not make a 0 of `up` good.
+  if (IS_UP.test(field) && limits.every(({ rule }) => rule !== '')) return value > 0 ? 'good' : 'critical';
+  return limits.length > 0 ? 'good' : 'plain';
 }
 
 /**
@@ -45,19 +49,3 @@ function ownLevel(value, levels) {
   const level = /** @type {Record<string, unknown>} */ (levels)[String(value)];
   return level === 'good' || level === 'warning' || level === 'critical' || level === 'plain' ? level : null;
 }
-
-/**
- * Returns the limits of a tile.
- * @param {Record<string, any>} options
- * @returns {{warning?: unknown, critical?: unknown, below: boolean}}
- */
-export function thresholdsOf({ thresholds }) {
-  const { warning, critical, below } = thresholds !== null && typeof thresholds === 'object' ? thresholds : {};
-  return { warning, critical, below: below === true || (isLimit(warning) && isLimit(critical) && critical < warning) };
-}
-
-/**
- * @param {unknown} limit
- * @returns {limit is number}
- */
-export const isLimit = (limit) => typeof limit === 'number' && Number.isFinite(limit);

@@ -47,6 +47,7 @@ export function mountNodes(tile, body, context) {
       for (const [node, at] of seen) if (now - at > MISSED_MS) seen.delete(node);
       const names = [...seen.keys()].sort().slice(0, MOST_NODES);
       while (rows.children.length > names.length) rows.lastElementChild?.remove();
+      const limits = FIELDS.map((field) => context.limits.of(CHANNEL, field, LIMITS));
       names.forEach((name, index) => {
         const row = rows.children[index] ?? rows.appendChild(emptyRow());
         const node = nodes.find((one) => String(one.node) === name);
@@ -58,7 +59,7 @@ export function mountNodes(tile, body, context) {
           const value = node?.[FIELDS[i]];
           const { text, unit } = kindOf(FIELDS[i]).read(value, { currency: '' });
           setText(cell, unit === '' ? text : `${text} ${unit}`);
-          /** @type {HTMLElement} */ (cell).dataset.level = FIELDS[i].endsWith('_usage') ? levelOf(value, '', LIMITS) : 'plain';
+          /** @type {HTMLElement} */ (cell).dataset.level = FIELDS[i].endsWith('_usage') ? levelOf(value, '', LIMITS, limits[i]) : 'plain';
         });
       });
     },

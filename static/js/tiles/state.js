@@ -40,11 +40,12 @@ export function mountState(tile, body, context) {
     draw: ({ now, lines }) => {
       if (dirty) {
         setText(value, textOf(shown, field, options.unit, context.currency()));
-        figure.dataset.level = levelOf(shown, field, options);
+        figure.dataset.level = levelOf(shown, field, options, context.limits.of(channel, field, options));
       }
       if (dirty || lines) setText(since, Number.isNaN(changedAt) ? '' : `for ${about((now - changedAt) / 1_000)}`);
       dirty = false;
     },
+    rangeChanged: () => (dirty = true), // the limits, too, may have changed
     close: () => {
       end();
       money();

@@ -52,14 +52,15 @@ export function mountStatus(tile, body, context) {
       const current = valueAt(track.data, field);
       const isNumber = !Number.isNaN(kindOf(field, options.unit).number(current));
       const isKnown = track.data !== null && !silent && current !== undefined && current !== null;
-      const level = isKnown ? levelOf(current, field, options) : 'none';
+      const limits = context.limits.of(channel, field, options);
+      const level = isKnown ? levelOf(current, field, options, limits) : 'none';
       if (track.data !== null && !isNumber) record(now, level);
       if (!lines && !track.changed && drawn === track.data) return;
       track.changed = false;
       drawn = track.data;
       const to = range.end(now);
       const from = to - range.length;
-      const changes = isNumber ? changesOf(track.view(to, live), (number) => levelOf(number, field, options)) : seen;
+      const changes = isNumber ? changesOf(track.view(to, live), (number) => levelOf(number, field, options, limits)) : seen;
       note.hidden = track.data !== null;
       for (const node of [head, strip, ends]) node.hidden = track.data === null;
       setText(value, level === 'none' ? NAMES.none : isNumber ? NAMES[level] : textOf(current, field, options.unit, context.currency()));
