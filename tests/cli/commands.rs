@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::command::{Running, Server, run};
+use crate::command::{Ended, Running, Server, run};
 
 #[test]
 fn a_pushed_value_is_read_listed_and_watched() {
@@ -37,6 +37,28 @@ fn samples_become_percentiles() {
     assert_eq!(server.ok(&["get", "metrics.checkout", "-f", "latency.count"]), "2\n");
     server.ok(&["push", "checkout", "visitors=\"5\"", "--set"]);
     assert_eq!(server.ok(&["get", "metrics.checkout", "-f", "visitors.count"]), "1\n");
+}
+
+#[test]
+fn a_channel_ends_after_its_time_to_live() {
+    let server = Server::start();
+    for (channel, arguments) in [
+        ("metrics.shop", &["n=1"][..]),
+        ("deploys", &["--event", "released", "n=1"]),
+        ("metrics.checkout", &["latency=12.5", "--timing"]),
+    ] {
+        server.ok(&[&["push", channel], arguments, &["--ttl", "1s"]].concat());
+        server.ok(&["get", channel]);
+        loop {
+            let Ended { code, err, .. } = run(&mut server.command(&["get", channel]));
+            if code == 1 {
+                assert!(err.contains("expired") || err.contains("not written"), "{channel}: {err}");
+                break;
+            }
+            assert_eq!(code, 0, "{channel}: {err}");
+            std::thread::park_timeout(std::time::Duration::from_millis(100));
+        }
+    }
 }
 
 #[test]

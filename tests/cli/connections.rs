@@ -105,6 +105,28 @@ fn it_falls_back_to_the_transport_that_gets_through() {
 }
 
 #[test]
+fn a_transport_whose_connections_are_short_again_and_again_is_replaced() {
+    let server = Server::start();
+    server.push_event(0);
+    let proxy = BadProxy::to(server.program.address());
+    let mut tail = tail(&server, &proxy, &[]);
+    assert_eq!(tail.json()["data"]["n"], 0);
+    // It has a connection once it prints a new one.
+    server.push_event(1);
+    assert_eq!(numbers(&mut tail, 1), [1]);
+    for _ in 0..2 {
+        proxy.cut();
+        tail.note("reconnecting");
+        tail.note("connected again by WebSocket");
+    }
+    proxy.cut();
+    let line = tail.note("does not get through");
+    assert!(line.contains("receiving by Server-Sent Events"), "{line}");
+    server.push_event(2);
+    assert_eq!(numbers(&mut tail, 2), [2]);
+}
+
+#[test]
 fn one_transport_can_be_chosen() {
     let server = Server::start();
     server.ok(&["push", "metrics.shop", "n=1"]);

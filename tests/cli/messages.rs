@@ -13,13 +13,18 @@ use crate::command::{Ended, Server, command, run, run_with_input};
 
 /// Server that sends the same response to every request, and its URL.
 fn canned(response: &'static str) -> String {
+    answering(move |_| response.to_owned())
+}
+
+/// Server that sends the response to the head of each request, and its URL.
+fn answering(response: impl Fn(&str) -> String + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     thread::spawn(move || {
         for mut client in listener.incoming().map_while(Result::ok) {
             let mut head = [0; 4096];
-            let _ = client.read(&mut head);
-            let _ = client.write_all(response.as_bytes());
+            let n = client.read(&mut head).unwrap_or_default();
+            let _ = client.write_all(response(&String::from_utf8_lossy(&head[..n])).as_bytes());
             // Closing with unread bytes would take the response away.
             let _ = client.shutdown(Shutdown::Write);
             let _ = client.set_read_timeout(Some(Duration::from_secs(1)));
@@ -76,6 +81,26 @@ fn a_wrong_url() {
     );
     let page = "HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Type: text/html\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>";
     all_fail(&canned(page), 3, &["is not a tricast server", "200"]);
+}
+
+#[test]
+fn a_channel_that_is_listed_and_has_no_value_yet() {
+    let url = answering(|head| {
+        let (status, body) = match head.starts_with("GET /api/channels ") {
+            true => ("200 OK\r\nContent-Type: application/json", r#"{"channels":[{"channel":"metrics.shop"}]}"#),
+            false => {
+                let body =
+                    r#"{"status":404,"code":"RESOURCE_NOT_FOUND","detail":"there is no channel \"metrics.shop\""}"#;
+                ("404 Not Found\r\nContent-Type: application/problem+json", body)
+            }
+        };
+        format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+    });
+    let home = tempfile::tempdir().unwrap();
+    let ended = run(&mut command(home.path(), &url, &["get", "metrics.shop"]));
+    assert_eq!((ended.code, ended.out.as_str()), (1, ""));
+    let expected = "tricast: metrics.shop has no value yet\n  Wait for the first one: tricast wait metrics.shop\n";
+    assert_eq!(ended.err, expected);
 }
 
 #[test]
