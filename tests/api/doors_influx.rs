@@ -5,7 +5,7 @@ use std::io::Write;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use crate::helpers::{ApiClient, soon, spawn_app, spawn_app_with, spawn_app_with_tokens, token};
+use crate::helpers::{ApiClient, bound_token, soon, spawn_app, spawn_app_with, spawn_app_with_tokens, token};
 
 async fn write(app: &ApiClient, path: &str, body: impl Into<reqwest::Body>) -> Response {
     soon("the response", app.request(Method::POST, path).body(body).send()).await.unwrap()
@@ -172,4 +172,18 @@ async fn clients_check_the_server_and_create_their_database() {
     assert_eq!(by_post.json::<Value>().await.unwrap(), created);
     let error = refused(app.get("/query?q=SELECT+*+FROM+cpu").await, 400).await;
     assert!(error["error"].as_str().unwrap().contains("CREATE DATABASE"), "{error}");
+}
+
+#[tokio::test]
+async fn a_token_that_is_bound_to_channels_writes_no_other_channel() {
+    let app = spawn_app_with_tokens(|_| {});
+    let machine = app.with(bound_token("ci", &["metrics.ci.*"], &["metrics.ci.*"]));
+    let lines = "ci.build seconds=12\ncpu idle=7";
+    for path in ["/write", "/api/v2/write"] {
+        let problem = refused(write(&machine, path, lines).await, 400).await.to_string();
+        assert!(problem.contains("dropped=1") && problem.contains("metrics.cpu"), "{problem}");
+    }
+    assert_eq!(data(&machine, "metrics.ci.build").await["seconds"]["last"], 12);
+    let admin = app.with(token("ada", "acme", &["admin"]));
+    assert_eq!(admin.get("/api/metrics/metrics.cpu").await.status(), 404);
 }

@@ -7,8 +7,6 @@
 //! Everything here is pure: no I/O, no clock, no state. Names of points are as the sender wrote them; [`names`] maps them to valid
 //! channels, fields and labels. Memory is bounded by the size of the message and by [`Bounds`].
 
-#![cfg_attr(test, expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking"))]
-
 pub mod influx;
 pub mod names;
 mod point;
