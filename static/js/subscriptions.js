@@ -15,7 +15,6 @@ import { now } from './time.js';
  * New value of a state channel (`event` is null), or one event.
  * @typedef {object} Update
  * @property {string} channel one of many if the subscription ends in `.*`
- * @property {boolean} gone the channel has ended: no field has a value
  * @property {string | null} event
  * @property {Json} data
  * @property {string | null} timestamp RFC 3339

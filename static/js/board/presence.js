@@ -1,8 +1,10 @@
 // @ts-check
 /**
  * Tiles that are hidden while there is nothing to show (`options.whenEmpty: "hide"`): those of a shop until there is an order,
- * others until their channel has a value or an event. In edit mode they are shown.
+ * others until their channel has an event, or their fields have a value. In edit mode they are shown.
  */
+
+import { valueAt } from '../fields.js';
 
 /** Channels that only mean something in a shop. */
 const SHOP = /^(orders|metrics\.(orders|revenue|business))$/;
@@ -17,9 +19,12 @@ const SHARED_MS = 1_000;
  * @param {(isPresent: boolean) => void} show called when it becomes known or changes
  * @returns {() => void} ends it
  */
-export function followPresence({ channel, options }, context, show) {
+export function followPresence({ channel, field, fields, options }, context, show) {
   if (options?.whenEmpty !== 'hide' || channel === undefined) return () => {};
   const isShop = SHOP.test(channel);
+  const named = fields ?? (field === undefined ? [] : [field]);
+  const hasValue = (/** @type {any} */ data) =>
+    named.length === 0 ? Object.keys(data ?? {}).length > 0 : named.some((name) => (valueAt(data, name) ?? null) !== null);
   let closed = false;
   let known = false;
   const tell = (/** @type {boolean} */ isPresent) => {
@@ -30,10 +35,10 @@ export function followPresence({ channel, options }, context, show) {
   };
   tell(false);
   if (isShop && context.denied('orders') !== '') return () => {};
-  const ask = () => (isShop ? hasOrders(context.rest) : hasEvents(context.rest, channel)).then(tell);
+  const ask = () => (isShop ? hasOrders(context.rest) : hasContent(context.rest, channel, hasValue)).then(tell);
   void ask();
   const end = context.subscriptions.subscribe(isShop ? 'orders' : channel, {
-    onUpdate: ({ event, data }) => tell(event !== null || Object.keys(data).length > 0),
+    onUpdate: ({ event, data }) => tell(event !== null || (!isShop && hasValue(data))),
     onGap: () => void ask(),
   });
   return () => {
@@ -54,7 +59,8 @@ function hasOrders(rest) {
 /**
  * @param {import('../rest.js').Rest} rest
  * @param {string} channel
+ * @param {(data: any) => boolean} hasValue
  */
-function hasEvents(rest, channel) {
-  return rest.request(`api/metrics/${channel}`).then(({ data }) => (data?.events ?? []).length > 0 || data?.data !== undefined, () => false);
+function hasContent(rest, channel, hasValue) {
+  return rest.request(`api/metrics/${channel}`).then(({ data }) => (data?.events ?? []).length > 0 || hasValue(data?.data), () => false);
 }

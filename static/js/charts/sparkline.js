@@ -5,7 +5,7 @@
 const SMALLEST_RANGE = 0.04;
 /** Opacities of the band behind a line and of the area below it. */
 const [BAND, FILL] = [0.25, 0.12];
-const PAD = 4; // room for the dot at the end
+const PAD = 4; // room for the dot at the end; less above and below in a low one
 
 /**
  * @param {HTMLCanvasElement} canvas
@@ -41,7 +41,8 @@ export function drawSparkline(canvas, { times, values: [values], lows: [lows], h
   const range = Math.max(high - low, SMALLEST_RANGE * Math.abs(middle)) || 1;
   const base = low < 0 ? middle - range / 2 : Math.max(0, low === 0 ? 0 : middle - range / 2);
   const x = (/** @type {number} */ time) => ((time - from) / (to - from)) * (width - PAD);
-  const y = (/** @type {number} */ value) => height - PAD - ((value - base) / range) * (height - 2 * PAD);
+  const edge = Math.min(PAD, height / 4);
+  const y = (/** @type {number} */ value) => height - edge - ((value - base) / range) * (height - 2 * edge);
 
   context.fillStyle = paint;
   context.globalAlpha = BAND;

@@ -1,5 +1,8 @@
 // @ts-check
-/** Fills the lines of visible channels with history, two requests at a time. Channels that have left the screen are skipped. */
+/**
+ * Fills the lines of visible channels with history, and those of events with their newest one, two requests at a time. Channels
+ * that have left the screen are skipped.
+ */
 
 import { SPAN_MS } from './bins.js';
 
@@ -50,11 +53,29 @@ export class Past {
   #next() {
     for (const name of this.#visible) {
       if (this.#running >= AT_ONCE) return;
-      const numbers = this.#catalog.get(name)?.fields.filter(({ name, bins }) => name !== '' && bins !== null) ?? [];
+      const channel = this.#catalog.get(name);
+      if (channel?.kind === 'event' && channel.event === null && !this.#done.has(name)) {
+        this.#done.add(name);
+        void this.#loadEvent(name);
+        continue;
+      }
+      const numbers = channel?.fields.filter(({ name, bins }) => name !== '' && bins !== null) ?? [];
       if (this.#done.has(name) || numbers.length === 0) continue;
       this.#done.add(name);
       void this.#load(name, numbers.slice(0, MOST_FIELDS));
     }
+  }
+
+  /** @param {string} channel */
+  async #loadEvent(channel) {
+    this.#running += 1;
+    const answer = await this.#rest.request(`api/metrics/${encodeURIComponent(channel)}`).catch(() => null);
+    this.#running -= 1;
+    const newest = answer?.data?.events?.at(-1);
+    // One that arrived in the meantime is newer.
+    if (newest !== undefined && this.#catalog.get(channel)?.event === null) this.#catalog.setEvent(channel, newest.event, newest.data, Date.parse(newest.timestamp) - this.#rest.skew);
+    this.#changed();
+    this.#next();
   }
 
   /**
