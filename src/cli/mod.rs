@@ -55,12 +55,18 @@ mod top;
 mod wait;
 mod watch;
 
+/// Version that `--version` prints. The packages name commit, target and features in it.
+const VERSION: &str = match option_env!("TRICAST_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};
+
 /// Exit code for wrong usage or configuration.
 const USAGE: u8 = 2;
 
 /// Live metrics from one aggregator, over WebSocket, Server-Sent Events and polling.
 #[derive(Debug, Parser)]
-#[command(name = "tricast", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(name = "tricast", version = VERSION, args_conflicts_with_subcommands = true, max_term_width = 100)]
 #[command(after_help = "Without a command the server starts on 127.0.0.1:8080 with its defaults.\n\
     Settings also come from tricast.toml and from TRICAST_... in the environment; see print-config --reference.")]
 struct Cli {
