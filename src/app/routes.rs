@@ -1,7 +1,7 @@
 //! Routes of the server.
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpRequest, HttpResponse, guard,
     http::{Method, header},
     web,
 };
@@ -69,6 +69,13 @@ impl Routes {
                 .route(get_or_head().to(poll::poll))
                 .route(web::post().to(push::post))
         });
+        // Before the pattern: matching it takes a third of the instructions of a poll.
+        services.service(
+            web::scope("/api/metrics")
+                .guard(guard::fn_guard(|context| poll::is_plain(context.head())))
+                .app_data(web::Data::new(self.poll))
+                .default_service(web::to(poll::poll_plain)),
+        );
         route::add(services, "/api/metrics/{channel}", "GET, HEAD, DELETE", |resource| {
             resource
                 .app_data(web::Data::new(self.poll))

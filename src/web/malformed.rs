@@ -29,7 +29,8 @@ pub(super) fn own_answer(written: &[u8]) -> Option<(usize, StatusCode)> {
     let head = written.strip_suffix(b"\r\n\r\n")?;
     let from = head.len().saturating_sub(LONGEST);
     let tail = &head[from..];
-    let begin = tail.windows(9).rposition(|bytes| bytes == b"HTTP/1.1 " || bytes == b"HTTP/1.0 ")?;
+    let is_begin = |at: &usize| [b"HTTP/1.1 ", b"HTTP/1.0 "].iter().any(|text| tail[*at..].starts_with(*text));
+    let begin = memchr::memrchr_iter(b'H', tail).find(is_begin)?;
     let mut lines = std::str::from_utf8(&tail[begin..]).ok()?.split("\r\n");
     let status: u16 = lines.next()?.get(9..12)?.parse().ok()?;
     let mut empty = false;

@@ -5,6 +5,8 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 use actix_web::{HttpRequest, http::StatusCode};
 use parking_lot::Mutex;
 
+use super::route;
+
 /// Requests by route, method and status code.
 pub type Counts = BTreeMap<(Cow<'static, str>, &'static str, u16), u64>;
 
@@ -52,6 +54,7 @@ impl WorkerRequestCounts {
         let route = match request.path() {
             "/api/metrics" => Cow::Borrowed("/api/metrics"),
             "/socket.io/" => Cow::Borrowed("/socket.io/"),
+            path if route::channel_in(path).is_some() => Cow::Borrowed("/api/metrics/{channel}"),
             _ => request.match_pattern().map_or(Cow::Borrowed("none"), Cow::Owned),
         };
         let method = match request.method().as_str() {

@@ -41,6 +41,11 @@ pub fn listed(register: impl FnOnce()) -> Vec<Registered> {
     LIST.take().unwrap_or_default()
 }
 
+/// Returns the segment that stands for the channel in a path of the pattern `/api/metrics/{channel}`.
+pub fn channel_in(path: &str) -> Option<&str> {
+    path.strip_prefix("/api/metrics/").filter(|name| !name.is_empty() && !name.contains('/'))
+}
+
 /// Creates a route for GET and HEAD.
 pub fn get_or_head() -> actix_web::Route {
     use actix_web::guard;

@@ -11,8 +11,9 @@ use std::{rc::Rc, sync::Arc};
 
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse,
+    dev::RequestHead,
     http::{
-        StatusCode,
+        Method, StatusCode,
         header::{self, HeaderValue},
     },
     web,
@@ -44,6 +45,7 @@ use crate::{
         middleware::Held,
         parameters,
         problem::Problem,
+        route,
         segments::SegmentsBody,
         state::{State, WorkerState},
     },
@@ -121,6 +123,24 @@ pub async fn poll_channel(
     WorkerState(state): WorkerState,
 ) -> Result<HttpResponse, Problem> {
     answer_to(&state, &request, **config, Some(&channel)).await
+}
+
+/// Returns whether a request is a poll whose path ends with the name of a channel as it is: one segment, without
+/// percent-encoding. All others are for [`poll_channel`] and its pattern.
+pub fn is_plain(head: &RequestHead) -> bool {
+    matches!(head.method, Method::GET | Method::HEAD)
+        && memchr::memchr(b'%', head.uri.path().as_bytes()).is_none()
+        && route::channel_in(head.uri.path()).is_some()
+}
+
+/// Handles the requests that [`is_plain`] selects, like [`poll_channel`].
+pub async fn poll_plain(
+    request: HttpRequest,
+    config: web::Data<PollConfig>,
+    WorkerState(state): WorkerState,
+) -> Result<HttpResponse, Problem> {
+    let channel = route::channel_in(request.path()).unwrap_or_default();
+    answer_to(&state, &request, **config, Some(channel)).await
 }
 
 /// Value of `Warning` while the log cannot be read: other nodes may have newer values (RFC 7234, section 5.5.1, which its
