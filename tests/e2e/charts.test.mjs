@@ -199,6 +199,9 @@ describe('charts', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
         [[6, 4], [6, 2]], // the second one reaches the bottom
       ].map((tiles) => filled(tiles.map(([width, height]) => ({ width, height })), 12).map(({ width, height }) => [width, height])));
     assert.deepEqual(sizes, [[[4, 2], [4, 2], [4, 2]], [[6, 4], [6, 4]], [[2, 2]], [[6, 4], [6, 4]]]);
+    // On a phone the last of an odd row of numbers is wide, and none is tall.
+    const odd = await runInModule(t, 'board/fill.js', ({ filled }) => filled([1, 1, 1, 2].map((width) => ({ width, height: 2 })), 2).map(({ width, height }) => [width, height]));
+    assert.deepEqual(odd, [[1, 2], [1, 2], [2, 2], [2, 2]]);
   });
 
   test('history of an old time is read at the next coarser interval if the finer one is gone', async (t) => {

@@ -64,6 +64,14 @@ describe('explore', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     assert.deepEqual(page.problems, []);
   });
 
+  test('a channel of events shows the newest one of before', async (t) => {
+    const server = await startServer(t);
+    await server.push(['1.2', '1.3'].map((version) => ({ channel: 'deploys', event: 'released', data: { version } })));
+    const page = await open(t, server);
+    await page.locator('.explore-row[data-kind=event]', { hasText: 'deploys' }).locator('.explore-value', { hasText: 'version 1.3' }).waitFor();
+    assert.deepEqual(page.problems, []);
+  });
+
   test('a search is in the URL, and finds channels by the names of their fields', async (t) => {
     const server = await startServer(t);
     await server.push([{ channel: 'metrics.checkout', data: { latency_ms: 180, carts: 3 } }, { channel: 'metrics.search', data: { queries: 5 } }]);

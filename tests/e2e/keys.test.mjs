@@ -90,7 +90,7 @@ describe('machine keys', TOGETHER, () => {
   });
 
   test('are accepted from requests and websocket-client in Python', async (t) => {
-    const python = fileURLToPath(new URL('../../target/python-socketio/bin/python', import.meta.url));
+    const python = fileURLToPath(new URL('../../target/foreign-python/bin/python', import.meta.url));
     assert.ok(existsSync(python), 'the virtual environment is missing: tests/run installs it below target/');
     const { server, key } = await startWithKeys(t);
     const text = await key('create', 'ci', '--push', 'metrics.ci.*', '--read', 'metrics.ci.*');

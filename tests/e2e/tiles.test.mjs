@@ -139,6 +139,28 @@ describe('tiles', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     assert.deepEqual(gap, [[220, 2, 2, 2]]);
   });
 
+  test('a tile that is hidden while it is empty appears with the first value of its field, and leaves no hole', async (t) => {
+    const server = await startServer(t);
+    const options = { whenEmpty: 'hide' };
+    const tiles = [
+      { type: 'number', title: 'A', channel: 'metrics.shop', field: 'a', width: 6, options },
+      { type: 'number', title: 'Ratio', channel: 'metrics.shop', field: 'ratio', width: 6, options },
+    ];
+    await server.push({ channel: 'metrics.shop', data: { a: 1, ratio: null } });
+    await server.send('PUT', 'api/dashboards/default', { name: 'Shop', tiles });
+    const page = await openPage(t);
+    await page.goto(server.url);
+    await tile(page, 'A').waitFor();
+    const widthOfA = async () => Math.round((await tile(page, 'A').boundingBox()).width / page.viewportSize().width * 10);
+    await page.waitForFunction(() => document.querySelectorAll('.card[data-empty=true]').length === 1);
+    assert.equal(await tile(page, 'Ratio').isVisible(), false);
+    assert.equal(await widthOfA(), 10);
+    await server.push({ channel: 'metrics.shop', data: { a: 1, ratio: 0.5 } });
+    await tile(page, 'Ratio').waitFor();
+    assert.equal(await widthOfA(), 5);
+    assert.deepEqual(page.problems, []);
+  });
+
   test('each kind of tile shows the newest value, and axe finds no violation', async (t) => {
     const server = await startServer(t);
     const tiles = [

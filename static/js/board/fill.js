@@ -34,11 +34,16 @@ export function filled(tiles, columns) {
     }
   });
   const rows = cells.length;
+  // A tile that began a row alone is wide rather than that one above it is tall.
   places.forEach((place, tile) => {
     const { width, height } = place;
     while (place.x + place.width < columns && place.width < 2 * width && isFree(place.x + place.width, place.y, 1, height)) place.width += 1;
     // A hole that the tile can't fill to its end stays with its neighbours.
     if (place.x + place.width < columns && cells[place.y]?.[place.x + place.width] === undefined) place.width = width;
+    take(place, tile);
+  });
+  places.forEach((place, tile) => {
+    const { height } = place;
     while (place.y + place.height < rows && place.height < 2 * height && isFree(place.x, place.y + place.height, place.width, 1)) place.height += 1;
     if (place.y + place.height < rows && isFree(place.x, place.y + place.height, place.width, 1)) place.height = height;
     take(place, tile);
@@ -57,6 +62,13 @@ const WIDE = new Set(['chart', 'table', 'channels', 'nodes']);
 const halved = (type, { width, height }) => ({ width: Math.min(6, Math.max(WIDE.has(type) ? 3 : 2, Math.ceil(width / 2))), height });
 
 /**
+ * Returns the size of a tile in a grid of two columns, as in css/layout.css: numbers stand in pairs.
+ * @param {string} type
+ * @param {Size} size in a grid of twelve
+ */
+const paired = (type, { height }) => ({ width: type === 'number' ? 1 : 2, height });
+
+/**
  * Sets the sizes of the cards of a dashboard.
  * @param {HTMLElement} board
  * @param {readonly {element: HTMLElement, type: string, size: Size}[]} cards in order
@@ -64,7 +76,8 @@ const halved = (type, { width, height }) => ({ width: Math.min(6, Math.max(WIDE.
 export function fillGrid(board, cards) {
   const columns = Number(getComputedStyle(board).getPropertyValue('--columns')) || 12;
   const isEditing = board.dataset.editing === 'true';
-  const sizes = isEditing || columns < 6 ? null : filled(cards.map(({ type, size }) => (columns === 6 ? halved(type, size) : size)), columns);
+  const sizeIn = (/** @type {string} */ type, /** @type {Size} */ size) => (columns < 6 ? paired(type, size) : columns === 6 ? halved(type, size) : size);
+  const sizes = isEditing ? null : filled(cards.map(({ type, size }) => sizeIn(type, size)), columns);
   cards.forEach(({ element: { style } }, index) => {
     if (sizes === null) {
       style.removeProperty('--span');
