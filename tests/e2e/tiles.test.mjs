@@ -121,7 +121,7 @@ describe('tiles', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
   });
 
   test('bins keep the last five minutes with their extremes, whatever the order of history and live values', async (t) => {
-    const [live, late, gap] = await runInModule(t, 'explore/bins.js', ({ Bins, BIN_MS, BINS }) => {
+    const [live, late, gap, held] = await runInModule(t, 'explore/bins.js', ({ Bins, BIN_MS, BINS }) => {
       const read = ({ times, values: [values], lows: [lows], highs: [highs] }) => [...times].map((time, i) => [time / BIN_MS, values[i], lows[i], highs[i]]);
       const bins = new Bins();
       bins.add(100 * BIN_MS, 5);
@@ -132,11 +132,13 @@ describe('tiles', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
       bins.add((100 - BINS) * BIN_MS, 1); // too old
       const late = read(bins.view(101 * BIN_MS));
       bins.add((100 + 2 * BINS) * BIN_MS, 2);
-      return [live, late, read(bins.view((100 + 2 * BINS) * BIN_MS))];
+      const held = read(bins.view((100 + 4 * BINS) * BIN_MS));
+      return [live, late, read(bins.view((100 + 2 * BINS) * BIN_MS)), [held.length, held[0][0], ...new Set(held.map(([, value]) => value))]];
     });
     assert.deepEqual(live, [[100, 7, 5, 9], [101, 7, 7, 7], [102, 7, 7, 7]]);
     assert.deepEqual(late, [[98, 3, 3, 3], [99, 3, 3, 3], [100, 7, 5, 9], [101, 7, 7, 7]]);
-    assert.deepEqual(gap, [[220, 2, 2, 2]]);
+    assert.deepEqual([gap.length, gap[0], gap.at(-2), gap.at(-1)], [60, [161, 7, 7, 7], [219, 7, 7, 7], [220, 2, 2, 2]], 'a value holds until the next one');
+    assert.deepEqual(held, [60, 281, 2], 'an old value holds');
   });
 
   test('a tile that is hidden while it is empty appears with the first value of its field, and leaves no hole', async (t) => {

@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * The last five minutes of one number in bins of five seconds: its last, lowest and highest value in each. A list of
- * thousands of sparklines has to be small, so that a bin is drawn as one point. 720 bytes per number.
+ * thousands of sparklines has to be small, so that a bin is drawn as one point. Some 730 bytes per number.
  */
 
 export const BIN_MS = 5_000;
@@ -14,6 +14,8 @@ export class Bins {
   #high = new Float32Array(BINS).fill(NaN);
   /** Number of the newest bin since 1970; bin `n` is stored at `n % BINS`. */
   #newest = -Infinity;
+  /** Value before all bins. */
+  #before = NaN;
 
   /**
    * Records a value. One that is older than all bins is dropped.
@@ -41,9 +43,10 @@ export class Bins {
     const last = Math.floor(now / BIN_MS);
     const lists = [0, 1, 2, 3].map(() => new Float64Array(BINS));
     const [times, values, lows, highs] = lists;
-    let held = NaN;
+    const first = last - BINS + 1;
+    let held = this.#heldBefore(first);
     let rows = 0;
-    for (let bin = Math.min(last, this.#newest + BINS) - BINS + 1; bin <= last; bin += 1) {
+    for (let bin = first; bin <= last; bin += 1) {
       const at = ((bin % BINS) + BINS) % BINS;
       const isKnown = bin <= this.#newest && bin > this.#newest - BINS && !Number.isNaN(this.#last[at]);
       if (isKnown) held = this.#last[at];
@@ -58,10 +61,23 @@ export class Bins {
     return { times: cut(times), values: [cut(values)], lows: [cut(lows)], highs: [cut(highs)] };
   }
 
+  /**
+   * Returns the value that held when a bin began, which is not older than the oldest one; NaN for none.
+   * @param {number} bin
+   */
+  #heldBefore(bin) {
+    for (let before = Math.min(bin - 1, this.#newest); before > this.#newest - BINS; before -= 1) {
+      const value = this.#last[before % BINS];
+      if (!Number.isNaN(value)) return value;
+    }
+    return this.#before;
+  }
+
   /** @param {number} bin */
   #advance(bin) {
     const from = Math.max(this.#newest + 1, bin - BINS + 1);
     if (bin > this.#newest && this.#newest !== -Infinity) {
+      this.#before = this.#heldBefore(bin - BINS + 1);
       for (let skipped = from; skipped <= bin; skipped += 1) {
         for (const list of [this.#last, this.#low, this.#high]) list[skipped % BINS] = NaN;
       }

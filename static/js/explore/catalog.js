@@ -6,7 +6,7 @@
 
 import { fieldsOf, kindOf, valueAt } from '../fields.js';
 import { durationSeconds } from '../format.js';
-import { Bins } from './bins.js';
+import { BIN_MS, Bins, SPAN_MS } from './bins.js';
 
 const MOST_FIELDS = 40;
 const MOST_LINES = 20_000;
@@ -108,6 +108,8 @@ export class Catalog {
       if (field.bins === null && this.#lines < MOST_LINES) {
         field.bins = new Bins();
         this.#lines += 1;
+        // The first value has been this one since its change.
+        if (changedAt < now) field.bins.add(Math.max(changedAt, now - SPAN_MS + BIN_MS), number);
       }
       field.bins?.add(now, number);
     }
