@@ -91,19 +91,35 @@ fn certificates_are_those_of_the_system_and_of_the_flag() {
     assert!(accepted.code == 0 && accepted.out.contains("metrics.api"), "{accepted:?}");
 }
 
-#[test]
-fn a_forward_proxy_that_wants_a_login_is_named() {
+/// Forward proxy that refuses every request with a status, and its URL.
+fn refusing_proxy(status: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
         for mut client in listener.incoming().map_while(Result::ok) {
             let mut head = [0; 4096];
             let _ = client.read(&mut head);
-            let _ = client.write_all(
-                b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            );
+            let response = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let _ = client.write_all(response.as_bytes());
         }
     });
+    proxy
+}
+
+#[test]
+fn a_forward_proxy_that_does_not_connect_to_the_server_is_named() {
+    let proxy = refusing_proxy("403 Forbidden");
+    let home = tempfile::tempdir().unwrap();
+    let ended = run(command(home.path(), "https://live.example/", &["ls"]).env("HTTPS_PROXY", &proxy));
+    assert_eq!(ended.code, 3, "{ended:?}");
+    for part in ["the proxy does not connect to live.example:443", "HTTPS_PROXY", "NO_PROXY"] {
+        assert!(ended.err.contains(part), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_forward_proxy_that_wants_a_login_is_named() {
+    let proxy = refusing_proxy("407 Proxy Authentication Required");
     let home = tempfile::tempdir().unwrap();
     for url in ["http://live.example/", "https://live.example/"] {
         let mut command = command(home.path(), url, &["ls"]);
