@@ -34,19 +34,26 @@ export function filled(tiles, columns) {
     }
   });
   const rows = cells.length;
-  // A tile that began a row alone is wide rather than that one above it is tall.
-  places.forEach((place, tile) => {
+  const widen = (/** @type {number} */ tile) => {
+    const place = places[tile];
     const { width, height } = place;
     while (place.x + place.width < columns && place.width < 2 * width && isFree(place.x + place.width, place.y, 1, height)) place.width += 1;
     // A hole that the tile can't fill to its end stays with its neighbours.
     if (place.x + place.width < columns && cells[place.y]?.[place.x + place.width] === undefined) place.width = width;
     take(place, tile);
-  });
-  places.forEach((place, tile) => {
+  };
+  const heighten = (/** @type {number} */ tile) => {
+    const place = places[tile];
     const { height } = place;
     while (place.y + place.height < rows && place.height < 2 * height && isFree(place.x, place.y + place.height, place.width, 1)) place.height += 1;
     if (place.y + place.height < rows && isFree(place.x, place.y + place.height, place.width, 1)) place.height = height;
     take(place, tile);
+  };
+  // Charts below each other keep one width, but on a phone the last of an odd row of numbers is wide rather than the one above it tall.
+  if (columns === 2) tiles.forEach((_, tile) => widen(tile));
+  tiles.forEach((_, tile) => {
+    if (columns !== 2) widen(tile);
+    heighten(tile);
   });
   return places.map(({ width, height }) => ({ width, height }));
 }
