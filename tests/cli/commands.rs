@@ -19,7 +19,7 @@ fn a_pushed_value_is_read_listed_and_watched() {
     let body: Value = serde_json::from_str(&server.ok(&["get", "checkout", "--json"])).unwrap();
     assert_eq!((&body["channel"], &body["data"]["carts"]), (&json!("checkout"), &json!(3)));
     let list = server.ok(&["ls"]);
-    assert!(list.starts_with("CHANNEL ") && list.contains("\ncheckout ") && list.contains("\nmetrics.api "), "{list}");
+    assert!(list.starts_with("CHANNEL ") && list.contains("\ncheckout ") && list.contains("\nsystem "), "{list}");
     let list = server.ok(&["ls", "checkout", "--json"]);
     assert_eq!(serde_json::from_str::<Value>(&list).unwrap()["channels"][0]["kind"], "state");
 

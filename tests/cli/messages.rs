@@ -199,7 +199,7 @@ fn a_server_can_be_started_beside_the_variables_of_the_commands() {
     let variables =
         [("TRICAST_URL", "http://a/"), ("TRICAST_TOKEN", "x"), ("TRICAST_CONTEXT", "y"), ("TRICAST_CA", "/z")];
     let server = Server::start_with(&variables);
-    assert!(server.ok(&["ls"]).contains("metrics.api"));
+    assert!(server.ok(&["ls"]).contains("\nsystem "));
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn contexts_have_urls_and_tokens_that_nobody_else_reads() {
     assert!(text.contains("hunter2"));
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     // The current one.
-    assert!(ok(&["ls"]).contains("metrics.api"));
+    assert!(ok(&["ls"]).contains("\nsystem "));
     let ended = run(&mut tricast(&["ls", "--context", "nowhere"]));
     assert!(ended.code == 2 && ended.err.contains("there are here, live"), "{ended:?}");
     ok(&["context", "use", "live"]);

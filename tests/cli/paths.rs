@@ -88,7 +88,7 @@ fn certificates_are_those_of_the_system_and_of_the_flag() {
     );
     let ca = format!("{KEYS}/ca.pem");
     let accepted = ls(&["--ca", &ca]);
-    assert!(accepted.code == 0 && accepted.out.contains("metrics.api"), "{accepted:?}");
+    assert!(accepted.code == 0 && accepted.out.contains("\nsystem "), "{accepted:?}");
 }
 
 /// Forward proxy that refuses every request with a status, and its URL.
