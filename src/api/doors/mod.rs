@@ -1,6 +1,6 @@
 //! Doors: paths for programs that send metrics in a protocol of their own, one file per protocol (docs/in/README.md).
 //!
-//! A door reads a request, lets `tricast_doors` parse it and [`mapping`] turn the points into readings, and publishes these as a push
+//! A door reads a request, lets `tricast_doors` parse it and `mapping` turn the points into readings, and publishes these as a push
 //! does. It keeps nothing: no buffer, no state of a series.
 
 use std::time::Instant;

@@ -56,7 +56,7 @@ impl LastWrites {
 
 impl Decider {
     /// Creates a decider that continues where another one ended: with the values of `log`, and its saved state. Channels and
-    /// series have the rest of their times to live, but at least [`GRACE`]; the time since the newest write of the log
+    /// series have the rest of their times to live, but at least `GRACE`; the time since the newest write of the log
     /// does not count.
     ///
     /// Windows then use the wall clock, so that they are the same on every node.
