@@ -84,7 +84,7 @@ class AsyncClient:
     async def channels(self) -> list[Json]:
         """Returns the channels that the token may read."""
         reply = await self._call(_calls.channels())
-        return list(reply if isinstance(reply, list) else reply["channels"])
+        return list(reply["channels"])
 
     async def history(
         self, channel: str, *fields: str, start: str | None = None, end: str | None = None, interval: str = "auto"

@@ -90,7 +90,7 @@ class Client:
     def channels(self) -> list[Json]:
         """Returns the channels that the token may read."""
         reply = self._call(_calls.channels())
-        return list(reply if isinstance(reply, list) else reply["channels"])
+        return list(reply["channels"])
 
     def history(
         self, channel: str, *fields: str, start: str | None = None, end: str | None = None, interval: str = "auto"

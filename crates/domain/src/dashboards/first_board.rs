@@ -12,7 +12,7 @@ const DEFAULT: &str = "default";
 /// A tile of the board: id, kind, title, channel, field, and its size in cells.
 type Row = (&'static str, TileKind, &'static str, &'static str, &'static str, (u8, u8));
 
-/// Tiles of a shop, which are hidden until there is an order.
+/// Tiles of a shop, which the page hides until there is an order.
 const SHOP: [Row; 4] = [
     ("orders-today", TileKind::Number, "Orders today", "metrics.orders", "ordersToday", (3, 2)),
     ("revenue-today", TileKind::Number, "Revenue today", "metrics.revenue", "revenueToday", (3, 2)),
@@ -21,7 +21,7 @@ const SHOP: [Row; 4] = [
 ];
 
 /// Tiles that every server has values for. Each row of the grid has twelve cells, with and without the shop.
-const SERVER: [Row; 12] = [
+const SERVER: [Row; 13] = [
     ("memory", TileKind::Number, "Memory", "metrics.infrastructure", "memory_usage", (3, 2)),
     ("disk", TileKind::Number, "Disk", "metrics.infrastructure", "disk_usage", (3, 2)),
     ("response-time", TileKind::Number, "Response time", "metrics.api", "avg_response_time", (3, 2)),
@@ -34,26 +34,19 @@ const SERVER: [Row; 12] = [
     ("queries", TileKind::Chart, "Database queries", "metrics.database", "queries_per_second", (6, 4)),
     ("connections", TileKind::Number, "Database connections", "metrics.database", "connections", (4, 2)),
     ("slow-queries", TileKind::Number, "Slow queries", "metrics.database", "slow_queries", (4, 2)),
+    ("cache-hits", TileKind::Number, "Cache hit ratio", "metrics.database", "cache_hit_ratio", (4, 2)),
 ];
-
-/// The ratio is unknown while nothing has been read from the disk.
-const CACHE: Row = ("cache-hits", TileKind::Number, "Cache hit ratio", "metrics.database", "cache_hit_ratio", (4, 2));
 
 const ORDERS: Row = ("orders", TileKind::Table, "Newest orders", "orders", "", (12, 5));
 
 impl Board {
     /// Creates the board that every tenant starts with.
     pub(super) fn default_at(made: Timestamp) -> Self {
-        let hidden_when_empty = |row: &Row| {
+        let shop = |row: &Row| {
             let hidden = Map::from_iter([("whenEmpty".to_owned(), Value::from("hide"))]);
             Tile { options: Some(hidden), ..tile(row) }
         };
-        let tiles = SHOP
-            .iter()
-            .map(hidden_when_empty)
-            .chain(SERVER.iter().map(tile))
-            .chain([hidden_when_empty(&CACHE), hidden_when_empty(&ORDERS)])
-            .collect();
+        let tiles = SHOP.iter().map(shop).chain(SERVER.iter().map(tile)).chain([shop(&ORDERS)]).collect();
         Self { id: DEFAULT.into(), name: "Overview".into(), tiles, version: 1, made }
     }
 }
