@@ -8,7 +8,7 @@ use crate::config::Span;
 /// Fields with their values.
 pub(super) type Fields = Map<String, Value>;
 
-/// What becomes of the fields.
+/// Kind of line that the fields are pushed as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     /// They are the value of the channel, or replace the fields of the same names.

@@ -301,7 +301,7 @@ impl Batch {
 /// Longest line of standard input, in bytes: what a push may have.
 const LONGEST_LINE: u64 = 1 << 20;
 
-/// Reads standard input until its end, or until nobody takes the lines.
+/// Reads standard input until its end, or until the receiver of the lines is closed.
 fn read_lines(lines: &mpsc::Sender<Line>) {
     let mut stdin = std::io::stdin().lock();
     for number in 1.. {

@@ -244,7 +244,7 @@ async fn a_file_at_its_size_limit_is_like_a_full_disk() {
     limit("4096");
     until("a refusal", || async { (order().await == 503).then_some(()) }).await;
     until("not ready", || async { (visitor.get("/readyz").await.status() == 503).then_some(()) }).await;
-    assert_eq!(visitor.get("/api/metrics").await.status(), 200, "everything else goes on");
+    assert_eq!(visitor.get("/api/metrics").await.status(), 200, "other requests are served");
     limit("unlimited");
     until("an order again", || async { (order().await == 201).then_some(()) }).await;
 }

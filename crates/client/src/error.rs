@@ -49,7 +49,7 @@ pub enum Error {
     Redirected {
         /// The requested URL, without a query.
         from: String,
-        /// Where the redirect leads.
+        /// Target of the redirect.
         to: String,
     },
     /// A forward proxy requires its own user and password.

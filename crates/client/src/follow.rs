@@ -22,7 +22,7 @@ const FRESH: Duration = Duration::from_secs(3);
 /// Time between two requests if nothing but polling works.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What to follow, and how.
+/// Channels to follow, and the options of following them.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     /// Channels and patterns, such as `metrics.*`.

@@ -17,7 +17,7 @@
 //! | `slow_client` | backpressure levels |
 //! | `rate_limit` | messages per connection |
 //!
-//! Only [`Session`] has a connection: a [`Stream`] returns the next bytes, whoever writes them, because several of them can
+//! Only [`Session`] has a connection: a [`Stream`] returns the next bytes and writes none, because several of them can
 //! share one connection or a poll.
 
 use std::{net::IpAddr, rc::Rc, task::Context, time::Duration};

@@ -21,7 +21,7 @@ use crate::Behind;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The node does not know the lost entries, and the other one cannot report the loss yet: the holder of their cursor would be
-/// sent an older state. If nobody reports a loss, the cursor is one that no node issued.
+/// sent an older state. Without a report of a loss the cursor is one that no node issued.
 #[test]
 fn a_node_that_has_just_started_does_not_judge_a_cursor_beyond_the_log() {
     fastrand::seed(1);
